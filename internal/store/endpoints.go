@@ -1,0 +1,292 @@
+package store
+
+import (
+	"time"
+
+	"tract"
+)
+
+// Kinds of endpoints.
+const (
+	EndpointHook    = "hook"    // a tool's webhook for one event
+	EndpointChannel = "channel" // a business' channel webhook
+	EndpointBot     = "bot"     // a business' bot: turns are answered in the process
+)
+
+// Reasons an endpoint is disabled for.
+const (
+	DisabledExhausted = "exhausted" // a ladder ran out and nothing else got through
+	DisabledGone      = "gone"      // it answered 410
+	DisabledByOwner   = "switched_off"
+	DisabledRemoved   = "removed" // unregistered, or no longer configured
+)
+
+// Endpoint is where deliveries go.
+type Endpoint struct {
+	ID             int64
+	Client         int64
+	Kind           string
+	Tool           tract.ReceiverID
+	Category       string
+	Subcategory    string
+	Business       int64
+	URL            string
+	Secrets        []string  // sealed, newest first
+	SecretUntil    time.Time // when the older secret ends
+	Enabled        bool
+	DisabledReason string
+	DisabledAt     time.Time
+	EnabledAt      time.Time
+	Generation     int64 // raised by every change
+	CreatedAt      time.Time
+}
+
+const endpointColumns = `id, client, kind, tool, category, subcategory, business, url, secrets, secret_until, enabled, disabled_reason, disabled_at, enabled_at, generation, created_at`
+
+func scanEndpoint(r row, e *Endpoint) error {
+	return r.Scan(&e.ID, &e.Client, &e.Kind, &e.Tool, &e.Category, &e.Subcategory, &e.Business, &e.URL, js(&e.Secrets), at(&e.SecretUntil), flag(&e.Enabled),
+		&e.DisabledReason, at(&e.DisabledAt), at(&e.EnabledAt), &e.Generation, at(&e.CreatedAt))
+}
+
+func (tx *Tx) endpoints(where string, args ...any) (out []Endpoint, err error) {
+	err = tx.each(func(r row) error {
+		var e Endpoint
+		err := scanEndpoint(r, &e)
+		out = append(out, e)
+		return err
+	}, `select `+endpointColumns+` from endpoints where `+where+` order by id`, args...)
+	return out, err
+}
+
+// Endpoint reads an endpoint by its number; ErrNotFound when there is none.
+func (tx *Tx) Endpoint(id int64) (Endpoint, error) {
+	es, err := tx.endpoints(`id = $1`, id)
+	if err == nil && len(es) == 0 {
+		err = ErrNotFound.With("no such endpoint")
+	}
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return es[0], nil
+}
+
+// FindEndpoint reads an endpoint by what it is for; ErrNotFound when there is none.
+func (tx *Tx) FindEndpoint(e Endpoint) (Endpoint, error) {
+	es, err := tx.endpoints(`client = $1 and kind = $2 and tool = $3 and category = $4 and subcategory = $5 and business = $6`, e.Client, e.Kind, string(e.Tool), e.Category, e.Subcategory, e.Business)
+	if err == nil && len(es) == 0 {
+		err = ErrNotFound.With("no such hook")
+	}
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return es[0], nil
+}
+
+// ListEndpoints returns a client's endpoints of a kind; tool "" means all tools.
+func (tx *Tx) ListEndpoints(client int64, kind string, tool tract.ReceiverID) ([]Endpoint, error) {
+	return tx.endpoints(`client = $1 and kind = $2 and (tool = $3 or $3 = '')`, client, kind, string(tool))
+}
+
+// ListAllEndpoints returns the endpoints of every client.
+func (tx *Tx) ListAllEndpoints() ([]Endpoint, error) { return tx.endpoints(`id > 0`) }
+
+// PutEndpoint creates an endpoint or replaces its address and secrets, and
+// enables it. What is queued for it goes to the new address.
+func (tx *Tx) PutEndpoint(e Endpoint) (Endpoint, error) {
+	if _, err := tx.writeOne([]any{&e.ID, &e.Generation, at(&e.CreatedAt)}, `insert into endpoints (client, kind, tool, category, subcategory, business, url, secrets, secret_until, enabled, disabled_reason, disabled_at, enabled_at, generation, created_at)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, '', 0, $10, 1, $10)
+		on conflict (client, kind, tool, category, subcategory, business) do update set url = excluded.url, secrets = excluded.secrets, secret_until = excluded.secret_until,
+			enabled = 1, disabled_reason = '', enabled_at = case when endpoints.enabled = 1 then endpoints.enabled_at else excluded.enabled_at end, generation = endpoints.generation + 1
+		returning id, generation, created_at`,
+		e.Client, e.Kind, string(e.Tool), e.Category, e.Subcategory, e.Business, e.URL, toJSON(e.Secrets), e.SecretUntil, tx.Now); err != nil {
+		return e, err
+	}
+	e.Enabled = true
+	return e, tx.endpointChanged(e.Client, e.ID)
+}
+
+// EnableEndpoint lets an endpoint be called again.
+func (tx *Tx) EnableEndpoint(e Endpoint) error {
+	if err := tx.exec(`update endpoints set enabled = 1, disabled_reason = '', enabled_at = $2, generation = generation + 1 where id = $1 and enabled = 0`, e.ID, tx.Now); err != nil {
+		return err
+	}
+	return tx.endpointChanged(e.Client, e.ID)
+}
+
+// DisableEndpoint stops calls to an endpoint; what is committed for it queues.
+// It says whether this call changed it.
+func (tx *Tx) DisableEndpoint(e Endpoint, reason string) (bool, error) {
+	n, err := tx.count(`update endpoints set enabled = 0, disabled_reason = $2, disabled_at = $3, generation = generation + 1 where id = $1 and enabled = 1`, e.ID, reason, tx.Now)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.endpointChanged(e.Client, e.ID)
+}
+
+// DeleteEndpoint unregisters a hook. What was queued for it is dead.
+func (tx *Tx) DeleteEndpoint(e Endpoint) error {
+	for _, q := range []string{
+		`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at) select o.thread, o.endpoint, o.seq, l.client, 'removed', $2, 0 from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint where o.endpoint = $1 and l.last > l.done and o.seq > l.done on conflict do nothing`,
+	} {
+		if err := tx.exec(q, e.ID, tx.Now); err != nil {
+			return err
+		}
+	}
+	for _, q := range []string{
+		`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1 where endpoint = $1 and last > done`,
+		`delete from endpoints where id = $1`,
+	} {
+		if err := tx.exec(q, e.ID); err != nil {
+			return err
+		}
+	}
+	return tx.endpointChanged(e.Client, e.ID)
+}
+
+// endpointChanged tells the caches.
+func (tx *Tx) endpointChanged(client, id int64) error {
+	tx.commit.Endpoints = append(tx.commit.Endpoints, id)
+	return tx.BumpConfig(client)
+}
+
+// Health is how an endpoint fares, over all replicas.
+type Health struct {
+	ConsecutiveFailures int
+	LastSuccessAt       time.Time
+	LastFailureAt       time.Time
+	LastError           string
+}
+
+// PutHealth writes what this replica saw of an endpoint.
+func (tx *Tx) PutHealth(endpoint int64, h Health) error {
+	return tx.exec(`insert into endpoint_health (endpoint, replica, consecutive_failures, last_success_at, last_failure_at, last_error) values ($1, $2, $3, $4, $5, $6)
+		on conflict (endpoint, replica) do update set consecutive_failures = excluded.consecutive_failures, last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, last_error = excluded.last_error`,
+		endpoint, tx.s.replica.Load(), h.ConsecutiveFailures, h.LastSuccessAt, h.LastFailureAt, h.LastError)
+}
+
+// Health reads an endpoint's health; without news it is the zero value.
+func (tx *Tx) Health(endpoint int64) (h Health, err error) {
+	err = tx.each(func(r row) error {
+		var one Health
+		if err := r.Scan(&one.ConsecutiveFailures, at(&one.LastSuccessAt), at(&one.LastFailureAt), &one.LastError); err != nil {
+			return err
+		}
+		if one.LastSuccessAt.After(h.LastSuccessAt) {
+			h.LastSuccessAt = one.LastSuccessAt
+		}
+		if one.LastFailureAt.After(h.LastFailureAt) {
+			h.LastFailureAt, h.LastError, h.ConsecutiveFailures = one.LastFailureAt, one.LastError, one.ConsecutiveFailures
+		}
+		return nil
+	}, `select consecutive_failures, last_success_at, last_failure_at, last_error from endpoint_health where endpoint = $1`, endpoint)
+	if h.LastSuccessAt.After(h.LastFailureAt) {
+		h.ConsecutiveFailures = 0
+	}
+	return h, err
+}
+
+// Queue is what waits for an endpoint.
+type Queue struct {
+	Length   int64
+	OldestAt time.Time
+}
+
+// Queue counts what waits for an endpoint.
+func (tx *Tx) Queue(endpoint int64) (q Queue, err error) {
+	_, err = tx.one([]any{&q.Length, at(&q.OldestAt)}, `select coalesce(cast(sum(l.last - l.done) as bigint), 0), coalesce(min(o.created_at), 0)
+		from lanes l left join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq = l.done + 1 where l.endpoint = $1 and l.last > l.done`, endpoint)
+	return q, err
+}
+
+// LogLine is a delivery with what became of it, for the delivery log.
+type LogLine struct {
+	Delivery
+	State       string // queued | delivered | dead
+	Category    string
+	Subcategory string
+	Pxut        string
+	Attempts    int
+	LastStatus  int
+	LastError   string
+	NextAt      time.Time
+}
+
+// Delivery states.
+const (
+	DeliveryQueued    = "queued"
+	DeliveryDelivered = "delivered"
+	DeliveryDead      = "dead"
+)
+
+// LogFilter narrows the delivery log.
+type LogFilter struct {
+	Endpoints []int64
+	State     string // "" = all
+	Since     time.Time
+	Until     time.Time
+	Before    LogCursor // continue after this line; zero = from the newest
+	Limit     int
+}
+
+// LogCursor is a place in the delivery log, which runs from new to old.
+type LogCursor struct {
+	Entry    tract.MessageID
+	Endpoint int64
+	Seq      int64
+}
+
+// ListLog returns deliveries of some endpoints, newest first.
+func (tx *Tx) ListLog(f LogFilter) (out []LogLine, err error) {
+	if f.Before.Entry == 0 {
+		f.Before.Entry = 1<<53 - 1
+	}
+	until := micros(f.Until)
+	if until == 0 {
+		until = 1 << 62
+	}
+	for _, endpoint := range f.Endpoints {
+		err := tx.each(func(r row) error {
+			var l LogLine
+			err := scanLogLine(r, &l)
+			out = append(out, l)
+			return err
+		}, logSQL, endpoint, int64(f.Before.Entry), f.Before.Endpoint, f.Before.Seq, micros(f.Since), until, f.State, f.Limit)
+		if err != nil {
+			return nil, err
+		}
+	}
+	sortLog(out)
+	return out[:min(len(out), f.Limit)], nil
+}
+
+const logSQL = `select * from (
+	select o.thread, o.endpoint, o.seq, o.entry, o.tool, o.delivery_seq, o.hold_until, o.payload, o.created_at,
+		case when d.seq is not null and d.replayed_at = 0 then 'dead' when o.seq > l.done then 'queued' else 'delivered' end as state,
+		e.category, e.subcategory, t.pxut, case when o.seq = l.done + 1 then l.attempt else 0 end as trying,
+		coalesce(a.attempt, 0) as attempts, coalesce(a.status, 0) as status, coalesce(a.error, '') as error, coalesce(d.reason, '') as reason,
+		case when o.seq = l.done + 1 then l.next_at else 0 end as next_at
+	from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint join endpoints e on e.id = o.endpoint join threads t on t.id = o.thread
+		left join dead d on d.thread = o.thread and d.endpoint = o.endpoint and d.seq = o.seq
+		left join attempts a on a.thread = o.thread and a.endpoint = o.endpoint and a.seq = o.seq
+			and a.attempt = (select max(attempt) from attempts x where x.thread = o.thread and x.endpoint = o.endpoint and x.seq = o.seq)
+	where o.endpoint = $1 and (o.entry < $2 or (o.entry = $2 and (o.endpoint < $3 or (o.endpoint = $3 and o.seq < $4)))) and o.created_at >= $5 and o.created_at < $6) lines
+	where state = $7 or $7 = '' order by entry desc, seq desc limit $8`
+
+func scanLogLine(r row, l *LogLine) error {
+	var trying int
+	var reason string
+	var hold int64
+	d := &l.Delivery
+	if err := r.Scan(&d.Lane.Thread, &d.Lane.Endpoint, &d.Seq, &d.Entry, &d.Tool, &d.DeliverySeq, &hold, &d.Payload, at(&d.CreatedAt),
+		&l.State, &l.Category, &l.Subcategory, &l.Pxut, &trying, &l.Attempts, &l.LastStatus, &l.LastError, &reason, at(&l.NextAt)); err != nil {
+		return err
+	}
+	l.Attempts = max(l.Attempts, trying)
+	if l.State == DeliveryDelivered && l.Attempts == 0 {
+		l.Attempts, l.LastStatus = 1, 200 // a clean first success leaves no row
+	}
+	if l.State == DeliveryDead && l.LastError == "" {
+		l.LastError = reason
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+package store
+
+// PretendNewer makes the store look as if a later version had written it.
+func PretendNewer(tx *Tx) error {
+	if tx.s.Engine() == "postgres" {
+		return tx.exec(`insert into goose_db_version (version_id, is_applied) values (9999, true)`)
+	}
+	return tx.exec(`insert into goose_db_version (version_id, is_applied) values (9999, 1)`)
+}

@@ -1,0 +1,323 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tract"
+)
+
+// LaneKey names a lane: the ordered way to one endpoint for one thread.
+type LaneKey struct{ Thread, Endpoint int64 }
+
+// Lane is where a lane stands.
+type Lane struct {
+	LaneKey
+	Client     int64
+	Last, Done int64 // sequences: the newest, and up to where everything is settled
+	Owner      int64 // replica that sends
+	Fence      int64 // raised with each change of owner; a mark with an older one changes nothing
+	Attempt    int   // failed attempts of delivery Done+1
+	FirstAt    time.Time
+	NextAt     time.Time
+
+	changed bool
+}
+
+// Delivery is one row of the outbox: bytes that go to one endpoint.
+type Delivery struct {
+	Lane        LaneKey
+	Seq         int64
+	Entry       tract.MessageID
+	Tool        tract.ReceiverID // "" for a channel or the bot
+	DeliverySeq int64            // of the tool in this thread; 0 for a channel or the bot
+	HoldUntil   time.Time        // kept back for a synchronous caller until then
+	Taken       bool             // a synchronous caller took it
+	Payload     []byte
+	CreatedAt   time.Time
+}
+
+// Append is a delivery that a commit added, with the lane as the commit left it.
+type Append struct {
+	Delivery
+	State Lane
+}
+
+// AppendDelivery adds a delivery to a lane of a locked thread. The lane itself
+// is written by SaveThread.
+func (tx *Tx) AppendDelivery(l *Locked, endpoint int64, d Delivery) error {
+	lane := l.Lanes[endpoint]
+	lane.LaneKey, lane.Client = LaneKey{l.ID, endpoint}, l.Client
+	lane.Last++
+	lane.changed = true
+	l.Lanes[endpoint] = lane
+	d.Lane, d.Seq, d.CreatedAt = lane.LaneKey, lane.Last, tx.Now
+	tx.commit.Appends = append(tx.commit.Appends, Append{Delivery: d})
+	return tx.exec(`insert into outbox (thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		l.ID, endpoint, d.Seq, int64(d.Entry), string(d.Tool), d.DeliverySeq, d.HoldUntil, d.Payload, d.CreatedAt)
+}
+
+// NextDeliverySeq counts a tool's deliveries in a thread: 1, 2, 3 … SaveThread
+// writes the counter.
+func (l *Locked) NextDeliverySeq(tool tract.ReceiverID) int64 {
+	k := l.Tools[tool]
+	k.Tool = tool
+	k.DeliverySeq++
+	l.Tools[tool] = k
+	if l.counted == nil {
+		l.counted = map[tract.ReceiverID]bool{}
+	}
+	l.counted[tool] = true
+	return k.DeliverySeq
+}
+
+// aliveFor is how long after its last heartbeat a replica counts as alive.
+const aliveFor = 15 * time.Second
+
+// upsertLane claims the lane for this replica unless a living one is sending.
+const upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0)
+	on conflict (thread, endpoint) do update set last = excluded.last,
+		owner = case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then lanes.owner else excluded.owner end,
+		fence = lanes.fence + case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then 0 else 1 end
+	returning done, owner, fence, attempt, first_at, next_at`
+
+// saveLanes writes the lanes that got deliveries and the tools' counters.
+func (tx *Tx) saveLanes(l *Locked) error {
+	for _, tool := range sortedKeys(l.counted) {
+		k := l.Tools[tool]
+		if err := tx.exec(`insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`,
+			l.ID, string(tool), k.DeliverySeq); err != nil {
+			return err
+		}
+	}
+	l.counted = nil
+	for _, endpoint := range sortedKeys(l.Lanes) {
+		lane := l.Lanes[endpoint]
+		if !lane.changed {
+			continue
+		}
+		lane.changed = false
+		l.Lanes[endpoint] = lane
+		if err := tx.later(func(r row) error {
+			if err := r.Scan(&lane.Done, &lane.Owner, &lane.Fence, &lane.Attempt, at(&lane.FirstAt), at(&lane.NextAt)); err != nil {
+				return err
+			}
+			for i := range tx.commit.Appends {
+				if a := &tx.commit.Appends[i]; a.Lane == lane.LaneKey {
+					a.State = lane
+				}
+			}
+			return nil
+		}, upsertLane, l.ID, endpoint, l.Client, lane.Last, tx.s.replica.Load(), tx.Now.Add(-aliveFor)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Attempt is one try to deliver.
+type Attempt struct {
+	Number  int
+	At      time.Time
+	Latency time.Duration
+	Status  int    // HTTP status; 0 when there was no answer
+	Error   string // class and text of a failure
+	Excerpt string // of the answer's body
+}
+
+// Mark is what came of a delivery, written by the lane's owner.
+type Mark struct {
+	Lane  LaneKey
+	Fence int64
+	Seq   int64
+	// Attempt is kept as a row unless nil: a clean first success needs none.
+	Attempt *Attempt
+	// Done settles the delivery; Dead says why it was given up ("" = delivered).
+	Done bool
+	Dead string
+	// of a delivery to be tried again
+	Attempts int
+	FirstAt  time.Time
+	NextAt   time.Time
+
+	// Held and Last are filled in by the commit: whether the mark counted, and
+	// the newest sequence of the lane.
+	Held bool
+	Last int64
+}
+
+// MarkLanes writes what came of deliveries. A mark whose fence is old, or that
+// is not about the lane's next delivery, changes nothing.
+func (tx *Tx) MarkLanes(marks []*Mark) error {
+	slices.SortFunc(marks, func(a, b *Mark) int {
+		return cmp.Or(cmp.Compare(a.Lane.Thread, b.Lane.Thread), cmp.Compare(a.Lane.Endpoint, b.Lane.Endpoint), cmp.Compare(a.Seq, b.Seq))
+	})
+	for _, m := range marks {
+		if err := tx.mark(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) mark(m *Mark) error {
+	m.Held = false
+	if a := m.Attempt; a != nil {
+		if err := tx.exec(`insert into attempts (thread, endpoint, seq, attempt, at, latency_us, status, error, excerpt) values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, a.Number, a.At, a.Latency.Microseconds(), a.Status, a.Error, a.Excerpt); err != nil {
+			return err
+		}
+	}
+	me := tx.s.replica.Load()
+	if m.Dead != "" {
+		if err := tx.exec(`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at)
+			select thread, endpoint, $3, client, $4, $5, 0 from lanes where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 on conflict do nothing`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, m.Dead, tx.Now, me, m.Fence, m.Seq-1); err != nil {
+			return err
+		}
+	}
+	held := func(r row) error { m.Held = true; return r.Scan(&m.Last) }
+	if m.Done {
+		return tx.later(held, `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done = $6 returning last`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence, m.Seq-1)
+	}
+	return tx.later(held, `update lanes set attempt = $3, first_at = $4, next_at = $5 where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 returning last`,
+		m.Lane.Thread, m.Lane.Endpoint, m.Attempts, m.FirstAt, m.NextAt, me, m.Fence, m.Seq-1)
+}
+
+// SettleTurn marks a bot turn answered in the answer's own transaction. It says
+// whether the turn was still open: a turn is answered once.
+func (tx *Tx) SettleTurn(lane LaneKey, seq int64) (open bool, err error) {
+	n, err := tx.count(`update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and done = $4`, lane.Thread, lane.Endpoint, seq, seq-1)
+	return n == 1, err
+}
+
+const laneColumns = `thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at`
+
+func scanLane(r row, l *Lane) error {
+	return r.Scan(&l.Thread, &l.Endpoint, &l.Client, &l.Last, &l.Done, &l.Owner, &l.Fence, &l.Attempt, at(&l.FirstAt), at(&l.NextAt))
+}
+
+// ClaimLanes takes open lanes of enabled endpoints whose owner is dead. With an
+// endpoint it takes, of that endpoint only, also those that are ours already.
+func (tx *Tx) ClaimLanes(endpoint int64, limit int) (out []Lane, err error) {
+	me := tx.s.replica.Load()
+	where, args := `e.enabled = 1 and l.owner <> $1`, []any{me, tx.Now.Add(-aliveFor), limit}
+	if endpoint != 0 {
+		where, args = `l.endpoint = $4`, append(args, endpoint)
+	}
+	tx.wrote = true
+	err = tx.each(func(r row) error {
+		var l Lane
+		err := scanLane(r, &l)
+		out = append(out, l)
+		return err
+	}, `update lanes set fence = fence + case when owner = $1 then 0 else 1 end, owner = $1 where (thread, endpoint) in (`+
+		tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l join endpoints e on e.id = l.endpoint where l.last > l.done and `+where+` and (l.owner = $1 or l.owner not in (select id from replicas where heartbeat_at > $2)) limit $3`, "l")+
+		`) returning `+laneColumns, args...)
+	return out, err
+}
+
+// ListOwnLanes returns open lanes of this replica, after a key.
+func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) (out []Lane, err error) {
+	err = tx.each(func(r row) error {
+		var l Lane
+		err := scanLane(r, &l)
+		out = append(out, l)
+		return err
+	}, `select `+laneColumns+` from lanes where endpoint = $1 and last > done and owner = $2 and thread > $3 order by thread limit $4`, endpoint, tx.s.replica.Load(), afterThread, limit)
+	return out, err
+}
+
+// ListOpenEndpoints returns the endpoints that have something queued.
+func (tx *Tx) ListOpenEndpoints() (ids []int64, err error) {
+	err = tx.each(func(r row) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `select distinct endpoint from lanes where last > done`)
+	return ids, err
+}
+
+// Lane reads a lane; ok is false when nothing was ever appended to it.
+func (tx *Tx) Lane(k LaneKey) (l Lane, ok bool, err error) {
+	err = tx.each(func(r row) error { ok = true; return scanLane(r, &l) }, `select `+laneColumns+` from lanes where thread = $1 and endpoint = $2`, k.Thread, k.Endpoint)
+	return l, ok, err
+}
+
+const deliveryColumns = `thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at`
+
+func scanDelivery(r row, d *Delivery) error {
+	var hold int64
+	if err := r.Scan(&d.Lane.Thread, &d.Lane.Endpoint, &d.Seq, &d.Entry, &d.Tool, &d.DeliverySeq, &hold, &d.Payload, at(&d.CreatedAt)); err != nil {
+		return err
+	}
+	d.Taken = hold < 0
+	d.HoldUntil = instant(max(hold, 0))
+	return nil
+}
+
+func (tx *Tx) deliveries(sql string, args ...any) (out []Delivery, err error) {
+	err = tx.each(func(r row) error {
+		var d Delivery
+		err := scanDelivery(r, &d)
+		out = append(out, d)
+		return err
+	}, sql, args...)
+	return out, err
+}
+
+// ListDeliveries returns what is queued in a lane after a sequence.
+func (tx *Tx) ListDeliveries(k LaneKey, after int64, limit int) ([]Delivery, error) {
+	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and endpoint = $2 and seq > $3 order by seq limit $4`, k.Thread, k.Endpoint, after, limit)
+}
+
+// ListFeed returns what was or will be sent to a tool about a thread, in its
+// own order after a delivery_seq.
+func (tx *Tx) ListFeed(thread int64, tool tract.ReceiverID, after int64, limit int) ([]Delivery, error) {
+	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and tool = $2 and delivery_seq > $3 order by delivery_seq limit $4`, thread, string(tool), max(after, 0), limit)
+}
+
+// ListDelivered returns which of a thread's entries an endpoint already has.
+func (tx *Tx) ListDelivered(k LaneKey, from tract.MessageID) (map[tract.MessageID]bool, error) {
+	out := map[tract.MessageID]bool{}
+	err := tx.each(func(r row) error {
+		var id tract.MessageID
+		err := r.Scan(&id)
+		out[id] = true
+		return err
+	}, `select entry from outbox where thread = $1 and endpoint = $2 and entry >= $3`, k.Thread, k.Endpoint, int64(from))
+	return out, err
+}
+
+// TakeHeld claims deliveries for a synchronous caller: those of a lane that are
+// still held for it. What it returns will not be sent.
+func (tx *Tx) TakeHeld(k LaneKey, from, to int64) (out []Delivery, err error) {
+	tx.wrote = true
+	out, err = tx.deliveries(`update outbox set hold_until = -1 where thread = $1 and endpoint = $2 and seq >= $3 and seq <= $4 and hold_until > 0 returning `+deliveryColumns, k.Thread, k.Endpoint, from, to)
+	slices.SortFunc(out, func(a, b Delivery) int { return cmp.Compare(a.Seq, b.Seq) })
+	return out, err
+}
+
+// ReleaseHeld ends the hold of one delivery and says whether it is to be sent:
+// either the caller took it or the lane sends it, never both.
+func (tx *Tx) ReleaseHeld(k LaneKey, seq int64) (send bool, err error) {
+	n, err := tx.count(`update outbox set hold_until = 0 where thread = $1 and endpoint = $2 and seq = $3 and hold_until > 0`, k.Thread, k.Endpoint, seq)
+	return n == 1, err
+}
+
+// SetECTUserID keeps a tool's own name for a user.
+func (tx *Tx) SetECTUserID(thread int64, tool tract.ReceiverID, id string) error {
+	return tx.exec(`insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, 0, $3) on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`, thread, string(tool), id)
+}

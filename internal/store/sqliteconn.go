@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// liteConn is one connection with its prepared statements. It is used by one
+// goroutine at a time. Callers' contexts never reach it: an interrupt would roll
+// back the whole batch.
+type liteConn struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, error) {
+	c, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the store: %w", err)
+	}
+	if readOnly {
+		// The driver lets a read-only transaction write unless this is on.
+		if _, err := c.ExecContext(ctx, "pragma query_only = on"); err != nil {
+			return nil, err
+		}
+	}
+	return &liteConn{conn: c, stmts: map[string]*sql.Stmt{}}, nil
+}
+
+func (c *liteConn) run(fn func(*sql.Conn) error) { _ = fn(c.conn) }
+
+func (c *liteConn) simple(sql string) error {
+	_, err := c.conn.ExecContext(context.Background(), sql)
+	return err
+}
+
+func (c *liteConn) stmt(text string) (*sql.Stmt, error) {
+	if s := c.stmts[text]; s != nil {
+		return s, nil
+	}
+	s, err := c.conn.PrepareContext(context.Background(), numbered(text))
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[text] = s
+	return s, nil
+}
+
+// numbered writes $1 as ?1, which SQLite binds by number.
+func numbered(text string) string {
+	b := []byte(text)
+	quoted := false
+	for i := range b {
+		switch {
+		case b[i] == '\'':
+			quoted = !quoted
+		case b[i] == '$' && !quoted:
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
+// liteTx is the open transaction of a connection.
+type liteTx struct {
+	c *liteConn
+	e *sqlite
+}
+
+func (t *liteTx) exec(text string, args []any) error {
+	_, err := t.count(text, args)
+	return err
+}
+
+func (t *liteTx) count(text string, args []any) (int64, error) {
+	s, err := t.c.stmt(text)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (t *liteTx) later(text string, args []any, each func(row) error) error {
+	return t.query(query{text, args, each})
+}
+
+func (t *liteTx) query(qs ...query) error {
+	for _, q := range qs {
+		if err := t.read(q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *liteTx) read(q query) error {
+	s, err := t.c.stmt(q.sql)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(context.Background(), q.args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := q.each(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (t *liteTx) nextIDs(*Tx) (idBlock, error) {
+	b := idBlock{t.e.nextID, t.e.nextID + 8}
+	t.e.nextID = b.end
+	return b, nil
+}

@@ -1,0 +1,225 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"tract"
+	"tract/internal/store"
+	"tract/internal/tracttest"
+)
+
+func update(t *testing.T, s *store.Store, fn func(*store.Tx) error) {
+	t.Helper()
+	if err := s.Update(context.Background(), fn); err != nil {
+		t.Fatalf("update: %v", err)
+	}
+}
+
+// newThread makes a client, a user and a thread.
+func newThread(t *testing.T, s *store.Store) (client, thread int64) {
+	t.Helper()
+	update(t, s, func(tx *store.Tx) error {
+		var err error
+		if client, err = tx.PutClient(tract.Client{ID: "acme", Name: "Acme", Active: true}); err != nil {
+			return err
+		}
+		u, err := tx.PutUser(store.User{Client: client, AuthID: "asha", UserName: "u1"})
+		if err != nil {
+			return err
+		}
+		thread, err = tx.InsertThread(client, 343, u.ID, "pxut-1", tract.PlatformWebhook)
+		return err
+	})
+	return client, thread
+}
+
+func TestThreadRoundTrip(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		_, id := newThread(t, s)
+		want := tract.Thread{Owner: "desk-one", Epoch: 3, Conversation: 2, State: tract.StateAssigned, Team: "Support", Agent: tract.Agent{Name: "Mia", Email: "mia@acme.example"},
+			Pending: &tract.Pending{Type: tract.OpOffer, Receiver: "sac", By: "desk-one", ExpiresAt: time.Date(2026, 11, 20, 11, 0, 0, 0, time.UTC)}, Unanswered: 17}
+		var first time.Time
+		update(t, s, func(tx *store.Tx) error {
+			l, err := tx.LockThread(id)
+			if err != nil {
+				return err
+			}
+			first = tx.Now
+			mid, err := tx.NextID()
+			if err != nil {
+				return err
+			}
+			if err := tx.InsertEntry(l, &store.Entry{ID: mid, Thread: id, Conversation: 2, Sender: tract.SenderCEU, Body: `{"text":"hi"}`, At: tx.Now}); err != nil {
+				return err
+			}
+			if err := tx.AppendDelivery(l, 7, store.Delivery{Entry: mid, Tool: "desk-one", DeliverySeq: l.NextDeliverySeq("desk-one"), Payload: []byte(`{}`)}); err != nil {
+				return err
+			}
+			return tx.SaveThread(l, want)
+		})
+		update(t, s, func(tx *store.Tx) error {
+			l, err := tx.LockThread(id)
+			if err != nil {
+				return err
+			}
+			if l.State.Owner != want.Owner || l.State.Epoch != 3 || l.State.State != want.State || l.State.Agent != want.Agent || *l.State.Pending != *want.Pending || l.State.Unanswered != 17 {
+				t.Errorf("state = %+v", l.State)
+			}
+			if !tx.Now.After(first) {
+				t.Errorf("time did not move on: %v then %v", first, tx.Now)
+			}
+			if l.Lanes[7].Last != 1 || l.Lanes[7].Done != 0 || l.Tools["desk-one"].DeliverySeq != 1 {
+				t.Errorf("lanes %+v, tools %+v", l.Lanes, l.Tools)
+			}
+			due, err := tx.ListDueTimers(want.Pending.ExpiresAt, 10)
+			if err != nil || len(due) != 1 || due[0].Kind != tract.TimerPending || due[0].Thread != id {
+				t.Errorf("due timers %+v, %v", due, err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestFailedClosureLeavesOthersAlone(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		client, _ := newThread(t, s)
+		bad := errors.New("no")
+		var wg sync.WaitGroup
+		results := make([]error, 40)
+		for i := range results {
+			wg.Go(func() {
+				results[i] = s.Update(context.Background(), func(tx *store.Tx) error {
+					if err := tx.InsertAudit(client, "test", "write", "x", i); err != nil {
+						return err
+					}
+					switch i % 4 {
+					case 1:
+						return bad
+					case 2:
+						panic("boom")
+					}
+					return nil
+				})
+			})
+		}
+		wg.Wait()
+		for i, err := range results {
+			switch {
+			case i%4 == 1 && !errors.Is(err, bad):
+				t.Errorf("closure %d: %v", i, err)
+			case i%4 == 2 && err == nil:
+				t.Errorf("closure %d: a panic was no error", i)
+			case i%4 != 1 && i%4 != 2 && err != nil:
+				t.Errorf("closure %d: %v", i, err)
+			}
+		}
+		if err := s.View(context.Background(), func(tx *store.Tx) error {
+			lines, err := tx.ListAudit(client, 100)
+			if len(lines) != 20 {
+				t.Errorf("%d lines were kept, want 20", len(lines))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestUpdateInsideUpdateIsRefused(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		// A nested update with the outer context would wait for itself for ever.
+		err := s.Update(context.Background(), func(tx *store.Tx) error {
+			return s.Update(tx.Context(), func(*store.Tx) error { return nil })
+		})
+		if err == nil {
+			t.Fatal("a nested update was taken")
+		}
+	})
+}
+
+func TestViewCannotWrite(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		client, _ := newThread(t, s)
+		_ = s.View(context.Background(), func(tx *store.Tx) error { return tx.InsertAudit(client, "a", "b", "c", 1) })
+		if err := s.View(context.Background(), func(tx *store.Tx) error {
+			lines, err := tx.ListAudit(client, 10)
+			if len(lines) != 0 {
+				t.Error("a view wrote")
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	o := tracttest.Fresh(t, "sqlite")
+	tracttest.Open(t, o)
+	if _, err := store.Open(context.Background(), o); !errors.Is(err, store.ErrBusy) {
+		t.Fatalf("second open: %v", err)
+	}
+}
+
+func TestDamagedFileIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, path string){
+		"header":    func(t *testing.T, path string) { overwrite(t, path, 0, []byte("not a database at all")) },
+		"page size": func(t *testing.T, path string) { overwrite(t, path, 16, []byte{0, 77}) },
+		"truncated": func(t *testing.T, path string) {
+			if err := os.Truncate(path, 5000); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := store.Options{Dir: t.TempDir()}
+			s, err := store.Open(context.Background(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			spoil(t, filepath.Join(o.Dir, "tract.db"))
+			if s, err := store.Open(context.Background(), o); !errors.Is(err, store.ErrCorrupt) {
+				if s != nil {
+					s.Close()
+				}
+				t.Fatalf("open: %v", err)
+			}
+		})
+	}
+}
+
+func overwrite(t *testing.T, path string, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+		s, err := store.Open(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		update(t, s, func(tx *store.Tx) error { return store.PretendNewer(tx) })
+		s.Close()
+		if s, err := store.Open(context.Background(), o); !errors.Is(err, store.ErrNewer) {
+			if s != nil {
+				s.Close()
+			}
+			t.Fatalf("open: %v", err)
+		}
+	})
+}

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"encoding/json"
+	"time"
+
+	"tract"
+)
+
+// Thread is a thread with its state, as read or locked.
+type Thread struct {
+	ID          int64
+	Client      int64
+	Business    int64
+	User        User
+	Pxut        string
+	Platform    int
+	State       tract.Thread
+	LastEntry   tract.MessageID
+	LastEntryAt time.Time
+	CreatedAt   time.Time
+}
+
+// Locked is a thread that the transaction holds, with what its commands need.
+type Locked struct {
+	Thread
+	ConfigVersion int64
+	Lanes         map[int64]Lane                  // by endpoint
+	Tools         map[tract.ReceiverID]ToolThread // those that were told of it
+
+	counted map[tract.ReceiverID]bool // tools whose counter moved
+}
+
+// ToolThread is what one tool knows of a thread.
+type ToolThread struct {
+	Tool        tract.ReceiverID
+	DeliverySeq int64
+	ECTUserID   string
+}
+
+const threadColumns = `t.id, t.client, t.business, t.pxut, t.platform, t.owner, t.epoch, t.conversation, t.state, t.team, t.agent, t.last_entry, t.last_entry_at, t.rest, t.created_at,
+	u.id, u.auth_id, u.user_name, u.details, u.created_at`
+
+func scanThread(r row, t *Thread, more ...any) error {
+	var team, agent string
+	s := &t.State
+	dest := []any{&t.ID, &t.Client, &t.Business, &t.Pxut, &t.Platform, &s.Owner, &s.Epoch, &s.Conversation, &s.State, &team, &agent, &t.LastEntry, at(&t.LastEntryAt), js(s), at(&t.CreatedAt),
+		&t.User.ID, &t.User.AuthID, &t.User.UserName, js(&t.User.Details), at(&t.User.CreatedAt)}
+	if err := r.Scan(append(dest, more...)...); err != nil {
+		return err
+	}
+	t.User.Client = t.Client
+	return nil
+}
+
+// ThreadKey finds a thread by its pxut within a client; ErrNotFound when there
+// is none. The business is needed to see whether a tool is attached.
+func (tx *Tx) ThreadKey(client int64, pxut string) (id, business int64, err error) {
+	found, err := tx.one([]any{&id, &business}, `select id, business from threads where client = $1 and pxut = $2`, client, pxut)
+	if err == nil && !found {
+		err = ErrNotFound.With("no such user_id")
+	}
+	return id, business, err
+}
+
+// ThreadOf finds the thread of a user with a business; 0 when there is none.
+func (tx *Tx) ThreadOf(client, business, user int64) (id int64, err error) {
+	_, err = tx.one([]any{&id}, `select id from threads where client = $1 and business = $2 and user_id = $3`, client, business, user)
+	return id, err
+}
+
+// InsertThread makes the thread of a user with a business, or finds it.
+func (tx *Tx) InsertThread(client, business, user int64, pxut string, platform int) (id int64, err error) {
+	if err := tx.exec(`insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at)
+		values ($1, $2, $3, $4, $5, '', 0, 0, '', '', '', 0, 0, '', $6) on conflict (client, business, user_id) do nothing`, client, business, user, pxut, platform, tx.Now); err != nil {
+		return 0, err
+	}
+	return tx.ThreadOf(client, business, user)
+}
+
+// Thread reads a thread to show it; ErrNotFound when there is none.
+func (tx *Tx) Thread(id int64) (t Thread, err error) {
+	found := false
+	err = tx.each(func(r row) error { found = true; return scanThread(r, &t) },
+		`select `+threadColumns+` from threads t join users u on u.id = t.user_id where t.id = $1`, id)
+	if err == nil && !found {
+		err = ErrNotFound.With("no such thread")
+	}
+	return t, err
+}
+
+// LockThread reads a thread to change it, in one trip with everything its
+// commands need, and moves tx.Now to after its last entry.
+func (tx *Tx) LockThread(id int64) (*Locked, error) {
+	l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
+	found := false
+	var now time.Time
+	qs := []query{
+		{tx.s.engine.forUpdate(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id = $1`, "t"), []any{id}, func(r row) error {
+			found = true
+			return scanThread(r, &l.Thread, &l.ConfigVersion)
+		}},
+		{`select endpoint, last, done, owner, fence from lanes where thread = $1`, []any{id}, func(r row) error {
+			var n Lane
+			err := r.Scan(&n.Endpoint, &n.Last, &n.Done, &n.Owner, &n.Fence)
+			n.Thread = id
+			l.Lanes[n.Endpoint] = n
+			return err
+		}},
+		{`select tool, delivery_seq, ect_user_id from tool_threads where thread = $1`, []any{id}, func(r row) error {
+			var k ToolThread
+			err := r.Scan(&k.Tool, &k.DeliverySeq, &k.ECTUserID)
+			l.Tools[k.Tool] = k
+			return err
+		}},
+	}
+	if q, ok := tx.s.engine.clockAndIDs(&now, &tx.ids); ok {
+		qs = append(qs, q)
+	}
+	if err := tx.many(qs...); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, ErrNotFound.With("no such thread")
+	}
+	if !now.IsZero() && tx.s.dbClock {
+		tx.Now = now
+	}
+	if !tx.Now.After(l.LastEntryAt) {
+		tx.Now = l.LastEntryAt.Add(time.Microsecond)
+	}
+	return l, nil
+}
+
+// SaveThread writes a locked thread's state and keeps the timer rows in step
+// with it.
+func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
+	before := l.State
+	l.State = next
+	if err := tx.exec(`update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`,
+		l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next)); err != nil {
+		return err
+	}
+	if err := tx.saveLanes(l); err != nil {
+		return err
+	}
+	tx.commit.Threads = append(tx.commit.Threads, ThreadChange{Client: l.Client, Thread: l.ID, LastEntry: l.LastEntry})
+	return tx.syncTimers(l.ID, before.Timers(), next.Timers())
+}
+
+// restOf is the part of the state that has no columns of its own.
+func restOf(t tract.Thread) string {
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic("store: " + err.Error()) // metadata comes from JSON
+	}
+	return string(b)
+}
+
+func (tx *Tx) syncTimers(thread int64, before, after map[tract.TimerKind]time.Time) error {
+	for k, due := range after {
+		if old, ok := before[k]; ok && old.Equal(due) {
+			continue
+		}
+		if err := tx.exec(`insert into timers (thread, kind, due_at) values ($1, $2, $3) on conflict (thread, kind) do update set due_at = excluded.due_at`, thread, string(k), due); err != nil {
+			return err
+		}
+		tx.commit.Timers = true
+	}
+	for k := range before {
+		if _, ok := after[k]; !ok {
+			if err := tx.exec(`delete from timers where thread = $1 and kind = $2`, thread, string(k)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// DueTimer is a timer whose time has come.
+type DueTimer struct {
+	Thread int64
+	Kind   tract.TimerKind
+	DueAt  time.Time
+}
+
+// ListDueTimers returns timers due at an instant, the oldest first.
+func (tx *Tx) ListDueTimers(now time.Time, limit int) (out []DueTimer, err error) {
+	err = tx.each(func(r row) error {
+		var d DueTimer
+		err := r.Scan(&d.Thread, &d.Kind, at(&d.DueAt))
+		out = append(out, d)
+		return err
+	}, `select thread, kind, due_at from timers where due_at <= $1 order by due_at limit $2`, now, limit)
+	return out, err
+}
+
+// NextTimer is when the next timer is due; the zero time when there is none.
+func (tx *Tx) NextTimer() (due time.Time, err error) {
+	_, err = tx.one([]any{at(&due)}, `select due_at from timers order by due_at limit 1`)
+	return due, err
+}
+
+// ListThreadsOwnedBy returns open or idle threads that a receiver of a client
+// holds, after a thread number.
+func (tx *Tx) ListThreadsOwnedBy(client int64, owner tract.ReceiverID, after int64, limit int) (ids []int64, err error) {
+	err = tx.each(func(r row) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `select id from threads where client = $1 and owner = $2 and id > $3 order by id limit $4`, client, string(owner), after, limit)
+	return ids, err
+}
