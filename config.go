@@ -205,8 +205,6 @@ type Settings struct {
 	ReleaseAfter    time.Duration
 	AutoComplete    time.Duration
 	PendingFor      time.Duration // how long an offer or request stands
-	BotBreak        string
-	Handover        string
 }
 
 // Receiver finds a receiver of the business.
@@ -243,7 +241,6 @@ func (c *Config) Settings(business int64) (s *Settings, ok bool) {
 		s.AckTimeout = time.Duration(b.AckTimeout)
 	}
 	if bot := c.Bots[b.Bot]; b.Bot != "" && bot != nil {
-		s.BotBreak, s.Handover = bot.BotBreak, bot.Handover
 		s.Receivers = append(s.Receivers, Receiver{ID: IVA, Name: bot.DomainName, Available: bot.Active, Why: unless(bot.Active, "the bot is inactive")})
 	}
 	if c.Client.Desk.Enabled {

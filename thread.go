@@ -80,9 +80,9 @@ type Thread struct {
 	LastOwnerAt time.Time `json:"last_owner_at,omitzero"` // last sign of life of the owner in this thread
 	LastTalkAt  time.Time `json:"last_talk_at,omitzero"`  // last message of anyone but the system
 
-	Unanswered MessageID `json:"unanswered,omitzero"` // the oldest user message nobody has answered; 0 = none
-	GainedAt   time.Time `json:"gained_at,omitzero"`  // when the owner got the thread
-	Answered   bool      `json:"answered,omitzero"`   // whether the owner has written since
+	UnansweredSince time.Time `json:"unanswered_since,omitzero"` // when the oldest user message was written that nobody has answered
+	GainedAt        time.Time `json:"gained_at,omitzero"`        // when the owner got the thread
+	Answered        bool      `json:"answered,omitzero"`         // whether the owner has written since
 
 	// Timers are durable: each due time is mirrored by a row. They are not
 	// moved by activity; when one fires the rules look again.
@@ -168,6 +168,7 @@ type Entry struct {
 	Sender      Sender
 	Agent       Agent
 	Body        string // HSL, serialised
+	Text        string // instead of Body: plain text of the hub's own
 	MessageType int
 
 	// of an event
@@ -258,12 +259,15 @@ type Control struct {
 	Force    bool  // pass to a receiver that is not available
 }
 
-// BotAnswer is what the IVA found for one user message.
+// BotAnswer is what the IVA found for one user message. The bodies are sent in
+// any case; with Handoff the thread is handed over after HandoverBody, or, where
+// that is not possible, the user gets BreakBody.
 type BotAnswer struct {
-	Epoch   int64 // when the question was committed
-	Bodies  []string
-	Handoff string // reason to hand over (bot_break, user_asked), or "" when the bodies are the answer
-	Brief   map[string]any
+	Epoch        int64 // when the question was committed
+	Bodies       []string
+	Handoff      string // reason to hand over (bot_break, user_asked); "" = the bodies are the answer
+	HandoverBody string // HSL; "" = say nothing
+	BreakBody    string // HSL; "" = say nothing
 }
 
 // MoveLater moves the conversation to another receiver after a delay.
@@ -288,7 +292,12 @@ type Failover struct {
 type Adopt struct{}
 
 // Fire is a timer that has come due.
-type Fire struct{ Timer TimerKind }
+type Fire struct {
+	Timer TimerKind
+	// Heard is for the acknowledgement timer: the owner answered a call since it
+	// gained the thread, or there was nothing to call it for.
+	Heard bool
+}
 
 func (UserMessage) command() {}
 func (Send) command()        {}
