@@ -2,7 +2,9 @@ package store
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"tract"
@@ -42,6 +44,23 @@ type Delivery struct {
 type Append struct {
 	Delivery
 	State Lane
+}
+
+// WebhookID is the id a receiver sees: the same for every attempt and replay.
+func (d *Delivery) WebhookID() string {
+	return "msg_" + strconv.FormatInt(int64(d.Entry), 10) + "_" + strconv.FormatInt(d.Lane.Endpoint, 10) + "_" + strconv.FormatInt(d.DeliverySeq, 10)
+}
+
+// ID names the delivery in the delivery log.
+func (d *Delivery) ID() string {
+	return fmt.Sprintf("dlv_%d_%d_%d", d.Lane.Endpoint, d.Lane.Thread, d.Seq)
+}
+
+// ParseDeliveryID is the reverse of ID.
+func ParseDeliveryID(id string) (k LaneKey, seq int64, ok bool) {
+	n, err := fmt.Sscanf(id, "dlv_%d_%d_%d", &k.Endpoint, &k.Thread, &seq)
+	d := Delivery{Lane: k, Seq: seq}
+	return k, seq, err == nil && n == 3 && d.ID() == id
 }
 
 // AppendDelivery adds a delivery to a lane of a locked thread. The lane itself
@@ -156,8 +175,9 @@ type Mark struct {
 	Last int64
 }
 
-// MarkLanes writes what came of deliveries. A mark whose fence is old, or that
-// is not about the lane's next delivery, changes nothing.
+// MarkLanes writes what came of deliveries. A mark whose fence is old changes
+// nothing. One mark settles everything before it, so that a batch needs only the
+// newest of a lane.
 func (tx *Tx) MarkLanes(marks []*Mark) error {
 	slices.SortFunc(marks, func(a, b *Mark) int {
 		return cmp.Or(cmp.Compare(a.Lane.Thread, b.Lane.Thread), cmp.Compare(a.Lane.Endpoint, b.Lane.Endpoint), cmp.Compare(a.Seq, b.Seq))
@@ -181,15 +201,15 @@ func (tx *Tx) mark(m *Mark) error {
 	me := tx.s.replica.Load()
 	if m.Dead != "" {
 		if err := tx.exec(`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at)
-			select thread, endpoint, $3, client, $4, $5, 0 from lanes where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 on conflict do nothing`,
-			m.Lane.Thread, m.Lane.Endpoint, m.Seq, m.Dead, tx.Now, me, m.Fence, m.Seq-1); err != nil {
+			select thread, endpoint, $3, client, $4, $5, 0 from lanes where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done < $3 on conflict do nothing`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, m.Dead, tx.Now, me, m.Fence); err != nil {
 			return err
 		}
 	}
 	held := func(r row) error { m.Held = true; return r.Scan(&m.Last) }
 	if m.Done {
-		return tx.later(held, `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done = $6 returning last`,
-			m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence, m.Seq-1)
+		return tx.later(held, `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done < $3 returning last`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence)
 	}
 	return tx.later(held, `update lanes set attempt = $3, first_at = $4, next_at = $5 where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 returning last`,
 		m.Lane.Thread, m.Lane.Endpoint, m.Attempts, m.FirstAt, m.NextAt, me, m.Fence, m.Seq-1)
@@ -301,11 +321,11 @@ func (tx *Tx) ListDelivered(k LaneKey, from tract.MessageID) (map[tract.MessageI
 	return out, err
 }
 
-// TakeHeld claims deliveries for a synchronous caller: those of a lane that are
-// still held for it. What it returns will not be sent.
-func (tx *Tx) TakeHeld(k LaneKey, from, to int64) (out []Delivery, err error) {
+// TakeHeld claims the deliveries of a lane that are held until one instant for
+// a synchronous caller, who knows them by it. What it returns will not be sent.
+func (tx *Tx) TakeHeld(k LaneKey, until time.Time) (out []Delivery, err error) {
 	tx.wrote = true
-	out, err = tx.deliveries(`update outbox set hold_until = -1 where thread = $1 and endpoint = $2 and seq >= $3 and seq <= $4 and hold_until > 0 returning `+deliveryColumns, k.Thread, k.Endpoint, from, to)
+	out, err = tx.deliveries(`update outbox set hold_until = -1 where thread = $1 and endpoint = $2 and seq > (select done from lanes where thread = $1 and endpoint = $2) and hold_until = $3 returning `+deliveryColumns, k.Thread, k.Endpoint, until)
 	slices.SortFunc(out, func(a, b Delivery) int { return cmp.Compare(a.Seq, b.Seq) })
 	return out, err
 }

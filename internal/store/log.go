@@ -122,7 +122,7 @@ func (tx *Tx) InsertLedger(thread int64, e tract.LedgerEntry) error {
 
 // SetFirstAnswer notes how long the owner of an epoch took to answer.
 func (tx *Tx) SetFirstAnswer(thread, epoch int64, after time.Duration) error {
-	return tx.exec(`update ledger set first_answer_ms = $3 where id = (select max(id) from ledger where thread = $1 and epoch = $2 and granted = 1 and to_receiver <> '')`, thread, epoch, after.Milliseconds())
+	return tx.exec(`update ledger set first_answer_ms = $3 where id = (select max(id) from ledger where thread = $1 and epoch = $2 and granted = 1 and first_answer_ms = -1)`, thread, epoch, after.Milliseconds())
 }
 
 // LedgerLine is one operation of the ledger.

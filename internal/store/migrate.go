@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"tract/internal/clock"
 )
 
 //go:embed migrations
@@ -71,12 +73,12 @@ type skew struct{ d atomic.Int64 }
 func (s *skew) get() time.Duration { return time.Duration(s.d.Load()) }
 
 func (s *skew) measure(ctx context.Context, pool *pgxpool.Pool) error {
-	before := systemClock()
+	before := clock.System()
 	var there time.Time
 	if err := pool.QueryRow(ctx, "select clock_timestamp()").Scan(&there); err != nil {
 		return fmt.Errorf("read the database's clock: %w", err)
 	}
-	after := systemClock()
+	after := clock.System()
 	s.d.Store(int64(there.Sub(before.Add(after.Sub(before) / 2))))
 	return nil
 }

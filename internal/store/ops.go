@@ -53,6 +53,13 @@ func (tx *Tx) CountReplicas() (n int, err error) {
 	return n, err
 }
 
+// Kinds of jobs.
+const (
+	JobHookDisabled = "hook_disabled" // a tool's message hook was disabled: {"tool"}
+	JobToolGone     = "tool_gone"     // a tool was removed or made inactive: {"tool"}
+	JobAdopt        = "adopt"         // a default receiver may exist now: {}
+)
+
 // Job is work to be done once, after the transaction that asked for it.
 type Job struct {
 	ID       int64
@@ -258,4 +265,11 @@ func (s *Store) AfterRestore(ctx context.Context) error {
 		}
 		return tx.SetMeta("restored_at", tx.Now.Format(time.RFC3339))
 	})
+}
+
+// JobsDue says whether a job waits.
+func (tx *Tx) JobsDue() (due bool, err error) {
+	var n int64
+	_, err = tx.one([]any{&n}, `select count(*) from (select 1 from jobs where run_at <= $1 limit 1) due`, tx.Now)
+	return n > 0, err
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"tract/internal/clock"
 )
 
 // postgres is the engine for many replicas. Writes wait until the next read or
@@ -62,7 +64,7 @@ func (e *postgres) prepare(ctx context.Context) error {
 			return err
 		}
 		e.s.dbClock = true
-		e.s.clock = func() time.Time { return systemClock().Add(e.skew.get()) }
+		e.s.clock = func() time.Time { return clock.System().Add(e.skew.get()) }
 	}
 	_, err := e.pool.Exec(ctx, `select setval('message_ids', $1) where (select last_value from message_ids) < $1`, idFloor(e.s.now()))
 	return err

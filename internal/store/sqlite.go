@@ -13,6 +13,8 @@ import (
 	"time"
 
 	moderncsqlite "modernc.org/sqlite"
+
+	"tract/internal/clock"
 )
 
 const (
@@ -56,7 +58,7 @@ func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	}
 	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{})}
 	if s.clock == nil {
-		s.clock = systemClock
+		s.clock = clock.System
 	}
 	var err error
 	if e.lock, err = lockFile(e.path + ".lock"); err != nil {
@@ -71,9 +73,6 @@ func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	go e.checkpointLoop()
 	return e, nil
 }
-
-// systemClock is the one place that reads the machine's clock for the store.
-func systemClock() time.Time { return time.Now() }
 
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

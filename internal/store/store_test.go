@@ -43,7 +43,7 @@ func TestThreadRoundTrip(t *testing.T) {
 	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
 		_, id := newThread(t, s)
 		want := tract.Thread{Owner: "desk-one", Epoch: 3, Conversation: 2, State: tract.StateAssigned, Team: "Support", Agent: tract.Agent{Name: "Mia", Email: "mia@acme.example"},
-			Pending: &tract.Pending{Type: tract.OpOffer, Receiver: "sac", By: "desk-one", ExpiresAt: time.Date(2026, 11, 20, 11, 0, 0, 0, time.UTC)}, Unanswered: 17}
+			Pending: &tract.Pending{Type: tract.OpOffer, Receiver: "sac", By: "desk-one", ExpiresAt: time.Date(2026, 11, 20, 11, 0, 0, 0, time.UTC)}, Changes: 17}
 		var first time.Time
 		update(t, s, func(tx *store.Tx) error {
 			l, err := tx.LockThread(id)
@@ -68,7 +68,7 @@ func TestThreadRoundTrip(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if l.State.Owner != want.Owner || l.State.Epoch != 3 || l.State.State != want.State || l.State.Agent != want.Agent || *l.State.Pending != *want.Pending || l.State.Unanswered != 17 {
+			if l.State.Owner != want.Owner || l.State.Epoch != 3 || l.State.State != want.State || l.State.Agent != want.Agent || *l.State.Pending != *want.Pending || l.State.Changes != 17 {
 				t.Errorf("state = %+v", l.State)
 			}
 			if !tx.Now.After(first) {

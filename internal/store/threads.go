@@ -212,3 +212,18 @@ func (tx *Tx) ListThreadsOwnedBy(client int64, owner tract.ReceiverID, after int
 	}, `select id from threads where client = $1 and owner = $2 and id > $3 order by id limit $4`, client, string(owner), after, limit)
 	return ids, err
 }
+
+// PostponeTimer moves a timer that cannot be handled now.
+func (tx *Tx) PostponeTimer(d DueTimer, to time.Time) error {
+	return tx.exec(`update timers set due_at = $4 where thread = $1 and kind = $2 and due_at = $3`, d.Thread, string(d.Kind), d.DueAt, to)
+}
+
+// HeardSince says whether a tool answered a call about a thread with 2xx since
+// an instant, or had none to answer.
+func (tx *Tx) HeardSince(thread int64, tool tract.ReceiverID, since time.Time) (bool, error) {
+	var sent, heard int64
+	_, err := tx.one([]any{&sent, &heard}, `select count(*), coalesce(sum(case when o.seq <= l.done and d.seq is null then 1 else 0 end), 0)
+		from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint left join dead d on d.thread = o.thread and d.endpoint = o.endpoint and d.seq = o.seq
+		where o.thread = $1 and o.tool = $2 and o.created_at >= $3`, thread, string(tool), since)
+	return sent == 0 || heard > 0, err
+}

@@ -268,7 +268,7 @@ create table outbox (
   primary key (thread, endpoint, seq)
 );
 create index outbox_log on outbox (endpoint, entry);
-create index outbox_feed on outbox (thread, tool, delivery_seq) where delivery_seq > 0;
+create index outbox_feed on outbox (thread, tool, delivery_seq) where tool <> '';
 
 create table attempts (
   thread     bigint not null,

@@ -263,7 +263,7 @@ create table outbox (
   primary key (thread, endpoint, seq)
 ) strict, without rowid;
 create index outbox_log on outbox (endpoint, entry);
-create index outbox_feed on outbox (thread, tool, delivery_seq) where delivery_seq > 0;
+create index outbox_feed on outbox (thread, tool, delivery_seq) where tool <> '';
 
 create table attempts (
   thread     integer not null,

@@ -1,0 +1,214 @@
+package conversation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"tract"
+	"tract/internal/store"
+)
+
+type toolJob struct {
+	Tool tract.ReceiverID `json:"tool"`
+}
+
+// look is how often timers and jobs are looked for.
+const look = 200 * time.Millisecond
+
+// page is how many threads, timers or jobs are taken at a time.
+const page = 100
+
+// Run fires timers and does jobs until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := s.FireDue(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Error("timers failed", "error", err)
+		}
+		if _, err := s.DoJobs(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Error("jobs failed", "error", err)
+		}
+	}
+}
+
+// FireDue fires every timer that is due and says how many. Several replicas may
+// do it at once: the thread's state says whether a timer still stands.
+func (s *Service) FireDue(ctx context.Context) (int, error) {
+	fired := 0
+	for {
+		var due []store.DueTimer
+		err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+			due, err = tx.ListDueTimers(tx.Now, page)
+			return err
+		})
+		if err != nil {
+			return fired, err
+		}
+		for _, d := range due {
+			if err := s.fire(ctx, d); err != nil {
+				return fired, err
+			}
+			fired++
+		}
+		if len(due) < page {
+			return fired, nil
+		}
+	}
+}
+
+func (s *Service) fire(ctx context.Context, d store.DueTimer) error {
+	_, err := s.Do(ctx, d.Thread, tract.Fire{Timer: d.Kind})
+	if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	// One thread that cannot be handled must not keep the others waiting.
+	s.Log.Error("timer failed", "thread", d.Thread, "timer", string(d.Kind), "error", err)
+	return s.Store.Update(ctx, func(tx *store.Tx) error { return tx.PostponeTimer(d, tx.Now.Add(time.Minute)) })
+}
+
+// DoJobs does every job that is due and says how many.
+func (s *Service) DoJobs(ctx context.Context) (int, error) {
+	var due bool
+	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) { due, err = tx.JobsDue(); return err }); err != nil || !due {
+		return 0, err
+	}
+	var jobs []store.Job
+	if err := s.Store.Update(ctx, func(tx *store.Tx) (err error) { jobs, err = tx.ClaimJobs(page); return err }); err != nil {
+		return 0, err
+	}
+	for _, j := range jobs {
+		if err := s.job(ctx, j); err != nil {
+			s.Log.Error("job failed", "job", j.Kind, "client", j.Client, "attempt", j.Attempts, "error", err)
+			continue // claimed for a minute, then tried again
+		}
+		if err := s.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteJob(j.ID) }); err != nil {
+			return 0, err
+		}
+	}
+	return len(jobs), nil
+}
+
+func (s *Service) job(ctx context.Context, j store.Job) error {
+	var t toolJob
+	if err := json.Unmarshal(j.Body, &t); err != nil {
+		return err
+	}
+	switch j.Kind {
+	case store.JobHookDisabled:
+		return s.each(ctx, j.Client, t.Tool, tract.Failover{From: t.Tool, Reason: store.JobHookDisabled})
+	case store.JobToolGone:
+		return s.each(ctx, j.Client, t.Tool, tract.Reset{Reason: "tool_removed"})
+	case store.JobAdopt:
+		return s.each(ctx, j.Client, "", tract.Adopt{})
+	}
+	return tract.Invalid("unknown_job", "no job is called %q", j.Kind)
+}
+
+// each applies a command to every thread that a receiver owns, one transaction
+// a thread. A thread whose business is gone is passed over.
+func (s *Service) each(ctx context.Context, client int64, owner tract.ReceiverID, c tract.Command) error {
+	after := int64(0)
+	for {
+		var ids []int64
+		if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+			ids, err = tx.ListThreadsOwnedBy(client, owner, after, page)
+			return err
+		}); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := s.Do(ctx, id, c); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			after = id
+		}
+		if len(ids) < page {
+			return nil
+		}
+	}
+}
+
+// watches wakes those who wait for a thread to change.
+type watches struct {
+	mu   sync.Mutex // guards all
+	all  map[int64]map[chan struct{}]struct{}
+	each map[chan store.ThreadChange]int64 // by client; 0 = every client
+}
+
+func (w *watches) Appending([]store.LaneKey) {}
+func (w *watches) Aborted([]store.LaneKey)   {}
+
+func (w *watches) Committed(c *store.Commit) {
+	if len(c.Threads) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range c.Threads {
+		for ch := range w.all[t.Thread] {
+			select {
+			case ch <- struct{}{}:
+			default: // it has not looked since the last wake
+			}
+		}
+		for ch, client := range w.each {
+			if client == 0 || client == t.Client {
+				select {
+				case ch <- t:
+				default: // a slow listener looks again by itself
+				}
+			}
+		}
+	}
+}
+
+// Watch gives a channel that gets a token after each commit on a thread by this
+// process. Changes by other replicas are not seen: look again now and then.
+func (s *Service) Watch(thread int64) (changed <-chan struct{}, stop func()) {
+	ch := make(chan struct{}, 1)
+	w := &s.watches
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all == nil {
+		w.all = map[int64]map[chan struct{}]struct{}{}
+	}
+	if w.all[thread] == nil {
+		w.all[thread] = map[chan struct{}]struct{}{}
+	}
+	w.all[thread][ch] = struct{}{}
+	return ch, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.all[thread], ch)
+		if len(w.all[thread]) == 0 {
+			delete(w.all, thread)
+		}
+	}
+}
+
+// WatchClient gives a channel of the threads of a client (0 = all) as they
+// change; a listener that falls behind misses some and must look for itself.
+func (s *Service) WatchClient(client int64) (changes <-chan store.ThreadChange, stop func()) {
+	ch := make(chan store.ThreadChange, 64)
+	w := &s.watches
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.each == nil {
+		w.each = map[chan store.ThreadChange]int64{}
+	}
+	w.each[ch] = client
+	return ch, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.each, ch)
+	}
+}
