@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strconv"
 	"time"
 
 	"tract"
@@ -121,6 +122,14 @@ func (tx *Tx) DisableEndpoint(e Endpoint, reason string) (bool, error) {
 		return false, err
 	}
 	return true, tx.endpointChanged(e.Client, e.ID)
+}
+
+// TouchEndpoint makes every replica read the endpoint anew.
+func (tx *Tx) TouchEndpoint(e Endpoint) error {
+	if err := tx.exec(`update endpoints set generation = generation + 1 where id = $1`, e.ID); err != nil {
+		return err
+	}
+	return tx.endpointChanged(e.Client, e.ID)
 }
 
 // DeleteEndpoint unregisters a hook. What was queued for it is dead.
@@ -290,3 +299,37 @@ func scanLogLine(r row, l *LogLine) error {
 	}
 	return nil
 }
+
+// PutHealths writes what this replica saw of several endpoints.
+func (tx *Tx) PutHealths(seen map[int64]Health) error {
+	for _, id := range sortedKeys(seen) {
+		if err := tx.PutHealth(id, seen[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListChangedEndpoints returns those of the known endpoints (number to
+// generation) that have changed or are gone.
+func (tx *Tx) ListChangedEndpoints(known map[int64]int64) (changed []int64, err error) {
+	seen := map[int64]bool{}
+	err = tx.each(func(r row) error {
+		var id, generation int64
+		err := r.Scan(&id, &generation)
+		seen[id] = true
+		if g, ok := known[id]; ok && g != generation {
+			changed = append(changed, id)
+		}
+		return err
+	}, `select id, generation from endpoints`)
+	for id := range known {
+		if !seen[id] {
+			changed = append(changed, id)
+		}
+	}
+	return changed, err
+}
+
+// SecretContext binds the sealed secrets of a client's endpoints to it.
+func SecretContext(client int64) string { return "endpoint/" + strconv.FormatInt(client, 10) }

@@ -273,3 +273,6 @@ func (tx *Tx) JobsDue() (due bool, err error) {
 	_, err = tx.one([]any{&n}, `select count(*) from (select 1 from jobs where run_at <= $1 limit 1) due`, tx.Now)
 	return n > 0, err
 }
+
+// IsReplica says whether a number is this process' own.
+func (s *Store) IsReplica(id int64) bool { return id != 0 && id == s.replica.Load() }

@@ -51,12 +51,13 @@ create table tokens (
 create unique index tokens_name on tokens (client, name);
 
 create table certificates (
-  uuid       text not null primary key,
+  uuid       text not null,                -- several clients may list one certificate
   client     bigint not null references clients,
   tool       text not null,
   pem        text not null,
   created_at bigint not null,
-  revoked_at bigint not null
+  revoked_at bigint not null,
+  primary key (uuid, client)
 );
 create index certificates_tool on certificates (client, tool);
 
@@ -87,7 +88,7 @@ create index replays_expiry on replays (expires_at);
 create table idempotency (
   scope        bytea not null primary key,  -- sha256 over client, caller, endpoint and key
   request_hash bytea not null,
-  status       bigint not null,           -- 0 while the first call runs
+  status       bigint not null,           -- of the answer, always 2xx
   response     bytea not null,
   created_at   bigint not null
 );

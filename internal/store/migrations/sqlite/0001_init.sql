@@ -48,12 +48,13 @@ create table tokens (
 create unique index tokens_name on tokens (client, name);
 
 create table certificates (
-  uuid       text not null primary key,
+  uuid       text not null,                -- several clients may list one certificate
   client     integer not null references clients,
   tool       text not null,
   pem        text not null,
   created_at integer not null,
-  revoked_at integer not null
+  revoked_at integer not null,
+  primary key (uuid, client)
 ) strict, without rowid;
 create index certificates_tool on certificates (client, tool);
 
@@ -84,7 +85,7 @@ create index replays_expiry on replays (expires_at);
 create table idempotency (
   scope        blob not null primary key,  -- sha256 over client, caller, endpoint and key
   request_hash blob not null,
-  status       integer not null,           -- 0 while the first call runs
+  status       integer not null,           -- of the answer, always 2xx
   response     blob not null,
   created_at   integer not null
 ) strict, without rowid;
