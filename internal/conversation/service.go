@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type Service struct {
 	Alarm func(code string, client, thread int64)
 
 	configs configs
+	pxuts   pxuts
 	watches watches
 }
 
@@ -74,6 +76,12 @@ type Options struct {
 	Hold      time.Duration  // keep the bot's replies for a synchronous caller
 	HeldUntil time.Time      // of an answer to such a turn
 	Brief     map[string]any // what the bot knows, for a hand-over
+	// Tool is the external tool that gives the command: to one that is not
+	// attached to the business the thread does not exist.
+	Tool tract.ReceiverID
+	// Check says, with the configuration's version, whether the caller still
+	// may; nil asks nobody.
+	Check func(tx *store.Tx, version int64) error
 }
 
 // Do applies a command in a transaction of its own. A refusal is returned as the
@@ -100,7 +108,15 @@ func (s *Service) Apply(tx *store.Tx, thread int64, c tract.Command, o Options) 
 	if err != nil {
 		return nil, err
 	}
+	if o.Check != nil {
+		if err := o.Check(tx, l.ConfigVersion); err != nil {
+			return nil, err
+		}
+	}
 	settings := cfg.settings[l.Business]
+	if o.Tool != "" && !attached(cfg.Config, l.Business, o.Tool) {
+		return nil, errNoUser
+	}
 	if settings == nil {
 		return nil, store.ErrNotFound.With("business %d is not configured any more", l.Business)
 	}
@@ -129,6 +145,49 @@ func (s *Service) Apply(tx *store.Tx, thread int64, c tract.Command, o Options) 
 		s.alarm(out.Alarm, l)
 	}
 	return res, nil
+}
+
+// errNoUser is the one answer for a user_id that is unknown, another client's,
+// or of a business the tool is not attached to.
+var errNoUser = store.ErrNotFound.With("no such user_id")
+
+func attached(c *tract.Config, business int64, tool tract.ReceiverID) bool {
+	b, t := c.Businesses[business], c.Tools[tool]
+	return b != nil && t != nil && t.Active && slices.Contains(b.Tools, tool)
+}
+
+// Find gives the thread that a tool calls by its user_id. Whether the tool may
+// see it is decided where it is used: see Options.Tool and ForTool.
+func (s *Service) Find(ctx context.Context, client int64, pxut string) (thread int64, err error) {
+	if id, ok := s.pxuts.get(client, pxut); ok {
+		return id, nil
+	}
+	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		thread, _, err = tx.ThreadKey(client, pxut)
+		return err
+	})
+	if err == nil {
+		s.pxuts.put(client, pxut, thread)
+	}
+	return thread, err
+}
+
+// ForTool reads a thread that a tool is attached to; others do not exist for it.
+func (s *Service) ForTool(tx *store.Tx, client int64, tool tract.ReceiverID, pxut string) (t store.Thread, c *tract.Config, err error) {
+	id, _, err := tx.ThreadKey(client, pxut)
+	if err != nil {
+		return t, nil, errNoUser
+	}
+	if t, err = tx.Thread(id); err != nil {
+		return t, nil, err
+	}
+	if c, err = s.Config(tx, client); err != nil {
+		return t, nil, err
+	}
+	if !attached(c, t.Business, tool) {
+		return t, nil, errNoUser
+	}
+	return t, c, nil
 }
 
 func (s *Service) alarm(code string, l *store.Locked) {
@@ -235,6 +294,36 @@ func (c *configs) get(tx *store.Tx, client, version int64) (*config, error) {
 		c.have[client] = k
 	}
 	return k, nil
+}
+
+// pxuts remembers which thread a user_id stands for; that never changes.
+type pxuts struct {
+	mu   sync.Mutex // guards have
+	have map[pxut]int64
+}
+
+type pxut struct {
+	client int64
+	text   string
+}
+
+// mostPxuts bounds the memory; beyond it the cache begins anew.
+const mostPxuts = 100_000
+
+func (p *pxuts) get(client int64, text string) (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id, ok := p.have[pxut{client, text}]
+	return id, ok
+}
+
+func (p *pxuts) put(client int64, text string, thread int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.have == nil || len(p.have) >= mostPxuts {
+		p.have = map[pxut]int64{}
+	}
+	p.have[pxut{client, text}] = thread
 }
 
 // textBody is the HSL of plain text.

@@ -231,3 +231,14 @@ func (tx *Tx) ListAttachments(fqdn string) (out []Attachment, err error) {
 	}
 	return out, nil
 }
+
+// ListAgents returns a client's desk agents, by e-mail.
+func (tx *Tx) ListAgents(client int64) (out []tract.AgentAccount, err error) {
+	err = tx.each(func(r row) error {
+		var a tract.AgentAccount
+		err := r.Scan(js(&a))
+		out = append(out, a)
+		return err
+	}, `select body from config where client = $1 and kind = 'agent' order by id`, client)
+	return out, err
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tract/internal/auth"
+	"tract/internal/safehttp"
+	"tract/internal/sign"
+	"tract/internal/store"
+)
+
+// errPostgres names the tools that copy a PostgreSQL database.
+var errPostgres = errors.New("the store is a PostgreSQL database: use its own tools, pg_dump and pg_restore, or your provider's snapshots")
+
+type backupCmd struct {
+	File string `arg:"" help:"The file to write; it must not exist."`
+}
+
+func (b *backupCmd) Run(ctx context.Context, s *Settings, c *console) error {
+	if s.DatabaseURL != "" {
+		return errPostgres
+	}
+	if err := store.Backup(ctx, s.DataDir, b.File); err != nil {
+		return err
+	}
+	c.say("copied the store in %s to %s", s.DataDir, b.File)
+	c.say("keep %s with it: without the secret key, sealed secrets cannot be opened", filepath.Join(s.DataDir, "secret.key"))
+	return nil
+}
+
+type restoreCmd struct {
+	File  string `arg:"" type:"existingfile" help:"A file written by tract backup."`
+	Force bool   `help:"Replace a store that is there; it is kept beside with the suffix .before-restore."`
+}
+
+func (r *restoreCmd) Run(ctx context.Context, s *Settings, c *console) error {
+	if s.DatabaseURL != "" {
+		return errPostgres
+	}
+	if err := store.Restore(ctx, r.File, s.DataDir, r.Force); err != nil {
+		return err
+	}
+	st, err := s.openStore(ctx, c.logger(s))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if err := st.AfterRestore(ctx); err != nil {
+		return err
+	}
+	c.say("restored %s into %s; message ids, epochs and delivery counters go on above everything handed out before", r.File, s.DataDir)
+	return nil
+}
+
+type doctorCmd struct{}
+
+// finding is what the doctor says of one thing; why is empty when it is well.
+type finding struct{ what, why, mend string }
+
+func (doctorCmd) Run(ctx context.Context, s *Settings, c *console) error {
+	var all []finding
+	add := func(what string, err error, mend string) bool {
+		f := finding{what: what}
+		if err != nil {
+			f.why, f.mend = err.Error(), mend
+		}
+		all = append(all, f)
+		return err == nil
+	}
+	key, err := s.secretKey()
+	add("secret key", err, "set TRACT_SECRET_KEY, or restore secret.key from the back-up")
+	st, err := s.openStore(ctx, c.logger(s))
+	switch {
+	case errors.Is(err, store.ErrBusy):
+		add("store", errors.New("a server holds it"), "stop the server for a full check, or ask it: "+s.ask(ctx))
+	case add("store opens, schema is current", err, "see the text; a back-up is restored with: tract restore FILE"):
+		defer st.Close()
+		s.examine(ctx, st, key, add)
+	}
+	if l, err := net.Listen("tcp", s.Listen); err == nil {
+		l.Close()
+		add("port "+s.Listen+" is free", nil, "")
+	} else {
+		add("port "+s.Listen, err, "another process listens there, perhaps the server itself; choose another with TRACT_LISTEN")
+	}
+	return report(c.out, all)
+}
+
+// ask looks whether a running server says that it is ready.
+func (s *Settings) ask(ctx context.Context) string {
+	client := safehttp.New(safehttp.Config{Policy: safehttp.Policy{AllowPrivate: true}, Timeout: 3 * time.Second})
+	res, err := client.Get(ctx, "http://"+s.Listen+"/readyz")
+	if err != nil {
+		return "http://" + s.Listen + "/readyz does not answer"
+	}
+	return fmt.Sprintf("http://%s/readyz says %s", s.Listen, strings.TrimSpace(string(res.Body)))
+}
+
+// examine looks at what is in the store.
+func (s *Settings) examine(ctx context.Context, st *store.Store, key []byte, add func(string, error, string) bool) {
+	add("every log entry and page is intact", st.View(ctx, func(tx *store.Tx) error { return tx.CheckAll() }), "restore a back-up with: tract restore FILE")
+	skew, err := st.ClockSkew(ctx)
+	if err == nil && (skew > 2*time.Second || skew < -2*time.Second) {
+		err = fmt.Errorf("this machine and the database differ by %s", skew)
+	}
+	add("clock", err, "synchronise the clocks (NTP); signed requests tolerate 150 s")
+	var problems []error
+	if err := st.View(ctx, func(tx *store.Tx) error {
+		es, err := tx.ListAllEndpoints()
+		if err != nil {
+			return err
+		}
+		for _, e := range es {
+			problems = append(problems, s.lookAt(e, key))
+		}
+		certs, err := s.certificates(tx)
+		problems = append(problems, certs)
+		return err
+	}); err != nil {
+		problems = append(problems, err)
+	}
+	add("hooks and certificates", errors.Join(problems...), "enable hooks again with POST /tract/hooks/enable/; register new certificates with tract cert add")
+}
+
+// lookAt says what is wrong with an endpoint.
+func (s *Settings) lookAt(e store.Endpoint, key []byte) error {
+	if e.Kind == store.EndpointBot {
+		return nil
+	}
+	name := fmt.Sprintf("%s %s %s/%s of business %d", e.Kind, e.Tool, e.Category, e.Subcategory, e.Business)
+	if !e.Enabled {
+		return fmt.Errorf("%s is disabled (%s)", name, e.DisabledReason)
+	}
+	if _, err := (safehttp.Policy{AllowPrivate: s.AllowPrivateTargets}).CheckURL(e.URL); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	sealer, err := sign.NewSealer(key)
+	if err != nil {
+		return nil // said above
+	}
+	for _, sealed := range e.Secrets {
+		if _, err := sealer.Open(sealed, store.SecretContext(e.Client)); err != nil {
+			return fmt.Errorf("%s: its secret cannot be opened with this secret key", name)
+		}
+	}
+	return nil
+}
+
+func (s *Settings) certificates(tx *store.Tx) (error, error) {
+	clients, err := tx.ListClients()
+	if err != nil {
+		return nil, err
+	}
+	var bad []error
+	for _, c := range clients {
+		cfg, err := tx.Config(c.Key)
+		if err != nil {
+			return nil, err
+		}
+		certs, err := tx.ListCertificates(c.Key)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range certs {
+			if t := cfg.Tools[k.Tool]; t != nil && k.RevokedAt.IsZero() {
+				if _, err := auth.ParseCertificate([]byte(k.PEM), t.FQDN, tx.Now); err != nil {
+					bad = append(bad, fmt.Errorf("certificate %s of %s: %w", k.UUID, k.Tool, err))
+				}
+			}
+		}
+	}
+	return errors.Join(bad...), nil
+}
+
+func report(w io.Writer, all []finding) error {
+	bad := 0
+	for _, f := range all {
+		if f.why == "" {
+			fmt.Fprintf(w, "ok    %s\n", f.what)
+			continue
+		}
+		bad++
+		fmt.Fprintf(w, "WRONG %s: %s\n      %s\n", f.what, strings.ReplaceAll(f.why, "\n", "\n      "), f.mend)
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d checks found something", bad, len(all))
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"tract/internal/clock"
+	"tract/internal/server"
+	"tract/internal/sign"
+	"tract/internal/store"
+)
+
+type serveCmd struct{}
+
+func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *console) error {
+	if err := unknownVariables(k.Model); err != nil {
+		return err
+	}
+	log := c.logger(s)
+	l, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.Listen, err)
+	}
+	defer l.Close()
+	st, err := s.openStore(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	srv, err := s.newServer(st, c, s.publicURL(l.Addr()))
+	if err != nil {
+		return err
+	}
+	if err := firstStart(ctx, srv, s, c, s.publicURL(l.Addr())); err != nil {
+		return err
+	}
+	log.Info("serving", "listen", l.Addr().String(), "public_url", s.publicURL(l.Addr()), "store", st.Engine(), "version", version)
+	err = srv.Serve(ctx, l)
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	log.Info("stopped")
+	return err
+}
+
+func (s *Settings) newServer(st *store.Store, c *console, publicURL string) (*server.Server, error) {
+	key, err := s.secretKey()
+	if err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname()
+	return server.New(server.Config{
+		Store: st, SecretKey: key, PublicURL: publicURL, AdminToken: sign.Secret(s.AdminToken), AllowPrivate: s.AllowPrivateTargets, HookTimeout: s.HookTimeout, Ladder: s.HookRetrySchedule,
+		TokenLifetime: s.TokenLifetime, RateLimit: s.RateLimit, MetricsToken: sign.Secret(s.MetricsToken), Version: version, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Now: clock.System, Log: c.logger(s),
+	})
+}
+
+// firstStart prints a link to make the first administrator when there is none
+// and no token is set.
+func firstStart(ctx context.Context, srv *server.Server, s *Settings, c *console, publicURL string) error {
+	if s.AdminToken != "" {
+		return nil
+	}
+	link, err := srv.SetupLink(ctx)
+	if err != nil || link == "" {
+		return err
+	}
+	fmt.Fprintf(c.errs, "\nNobody administers this server yet. Open this link once to become its administrator:\n\n    %s%s\n\n", publicURL, link)
+	return nil
+}

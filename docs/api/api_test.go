@@ -1,0 +1,226 @@
+package apidocs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/go-cmp/cmp"
+
+	apidocs "tract/docs/api"
+)
+
+func load(t *testing.T, data []byte) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(data)
+	if err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Fatalf("validate: %v", err)
+	}
+	return doc
+}
+
+// operation is one operation of the document with where it stands.
+type operation struct {
+	name string // "POST /path/"
+	*openapi3.Operation
+}
+
+func operations(doc *openapi3.T) []operation {
+	var out []operation
+	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
+		ops := doc.Paths.Value(path).Operations()
+		for _, method := range slices.Sorted(maps.Keys(ops)) {
+			out = append(out, operation{method + " " + path, ops[method]})
+		}
+	}
+	return out
+}
+
+func TestDocumentIsValidInBothForms(t *testing.T) {
+	load(t, apidocs.YAML())
+	doc := load(t, apidocs.JSON())
+	if !strings.HasPrefix(doc.OpenAPI, "3.0.") {
+		t.Errorf("openapi is %q, want 3.0.x", doc.OpenAPI)
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(apidocs.JSON()), []byte(`{"openapi": "3.`)) {
+		t.Errorf("JSON() begins with %.40s", apidocs.JSON())
+	}
+}
+
+// The calls we make stand beside the paths; for this test they are moved
+// among them, so that the validator looks at them too.
+func TestWebhooksAreValid(t *testing.T) {
+	var raw map[string]any
+	if err := json.Unmarshal(apidocs.JSON(), &raw); err != nil {
+		t.Fatal(err)
+	}
+	hooks, ok := raw["x-webhooks"].(map[string]any)
+	if !ok {
+		t.Fatal("no x-webhooks")
+	}
+	paths := map[string]any{}
+	for name, item := range hooks {
+		paths["/"+name] = item
+	}
+	raw["paths"] = paths
+	delete(raw, "x-webhooks")
+	data, err := json.Marshal(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, op := range operations(load(t, data)) {
+		got = append(got, op.name)
+		if op.RequestBody == nil || !hasExample(op.RequestBody.Value.Content) {
+			t.Errorf("%s has no example", op.name)
+		}
+		for _, h := range []string{"webhook-id", "webhook-timestamp", "webhook-signature", "X-Hub-Signature", "X-Hub-Signature-256", "X-Tract-Attempt", "User-Agent"} {
+			if p := op.Parameters.GetByInAndName("header", h); p == nil || !p.Required {
+				t.Errorf("%s does not say that it carries %s", op.name, h)
+			}
+		}
+	}
+	want := []string{"POST /channelEvent", "POST /createUser", "POST /event", "POST /message"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestEveryEndpointIsThere(t *testing.T) {
+	want := []string{
+		"DELETE /tract/hooks/",
+		"GET /.well-known/jwks.json",
+		"GET /docs",
+		"GET /healthz",
+		"GET /integration/external/v1.0/get_chat_history/",
+		"GET /integration/external/v2.0/get_chat_history/",
+		"GET /metrics",
+		"GET /openapi.json",
+		"GET /readyz",
+		"GET /tract/deliveries/",
+		"GET /tract/feed/",
+		"GET /tract/hooks/list/",
+		"GET /tract/thread_control/ledger/",
+		"POST /jwt/issue/",
+		"POST /tract/deliveries/replay/",
+		"POST /tract/event/send/",
+		"POST /tract/events/send/",
+		"POST /tract/hooks/enable/",
+		"POST /tract/hooks/register/",
+		"POST /tract/hooks/test/",
+		"POST /tract/management/clients/list/",
+		"POST /tract/management/token/issue/",
+		"POST /tract/message/send/",
+		"POST /tract/thread_control/listeners/",
+		"POST /tract/thread_control/request/",
+		"POST /tract/user/",
+		"POST /tract/user/details/",
+		"POST /v1.0/log_message_from_user/",
+		"POST /v1.0/message/sync/",
+		"POST /v1.0/user/",
+		"POST /v1.0/webhook/",
+		"PUT /v1.0/user/",
+	}
+	var got []string
+	for _, op := range operations(load(t, apidocs.YAML())) {
+		got = append(got, op.name)
+	}
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestEveryOperationIsComplete(t *testing.T) {
+	doc := load(t, apidocs.YAML())
+	ids := map[string]string{}
+	for _, op := range operations(doc) {
+		if op.Summary == "" || op.Description == "" || op.OperationID == "" || len(op.Tags) != 1 {
+			t.Errorf("%s lacks summary, description, operationId or its one tag", op.name)
+		}
+		if other, taken := ids[op.OperationID]; taken {
+			t.Errorf("%s and %s share the id %s", op.name, other, op.OperationID)
+		}
+		ids[op.OperationID] = op.name
+		for _, tag := range op.Tags {
+			if doc.Tags.Get(tag) == nil {
+				t.Errorf("%s has the undeclared tag %s", op.name, tag)
+			}
+		}
+		if op.Security == nil {
+			t.Errorf("%s does not say how the caller is known", op.name)
+		}
+		if op.RequestBody != nil && !hasExample(op.RequestBody.Value.Content) {
+			t.Errorf("%s: the request has no example", op.name)
+		}
+		succeeds := false
+		for status, ref := range op.Responses.Map() {
+			succeeds = succeeds || strings.HasPrefix(status, "2")
+			if !hasExample(ref.Value.Content) {
+				t.Errorf("%s: the %s answer has no example", op.name, status)
+			}
+		}
+		if !succeeds {
+			t.Errorf("%s has no 2xx", op.name)
+		}
+	}
+}
+
+func TestAnswersNameTheirHeaders(t *testing.T) {
+	for _, op := range operations(load(t, apidocs.YAML())) {
+		for status, ref := range op.Responses.Map() {
+			want := []string{"X-Request-Id"}
+			switch {
+			case status == "429":
+				want = append(want, "Retry-After")
+			case status == "401" && strings.Contains(op.name, " /tract/"):
+				want = append(want, "WWW-Authenticate")
+			}
+			for _, name := range want {
+				if h := ref.Value.Headers[name]; h == nil || !h.Value.Required {
+					t.Errorf("%s: the %s answer does not promise %s", op.name, status, name)
+				}
+			}
+		}
+	}
+}
+
+// Errors have one form below /tract and another on the platform paths; a
+// mix-up in the document would let a mix-up in the server pass.
+func TestErrorsHaveTheFormOfTheirPath(t *testing.T) {
+	for _, op := range operations(load(t, apidocs.YAML())) {
+		tract := map[string]any{"error": "x", "code": "not_owner", "request_id": "r", "thread_owner": "sac", "control_epoch": 2.0}
+		platform := map[string]any{"error_message": "x", "code": "x", "request_id": "r"}
+		isPlatform := strings.Contains(op.name, " /v1.0/") || strings.Contains(op.name, " /integration/")
+		wrong := platform
+		if isPlatform {
+			wrong = tract
+		}
+		for status, ref := range op.Responses.Map() {
+			if status[0] != '4' && status[0] != '5' || op.name == "GET /readyz" {
+				continue
+			}
+			schema := ref.Value.Content.Get("application/json").Schema.Value
+			if err := schema.VisitJSON(wrong); err == nil {
+				t.Errorf("%s: the %s answer allows the other form of error", op.name, status)
+			}
+		}
+	}
+}
+
+func hasExample(content openapi3.Content) bool {
+	for _, media := range content {
+		if media.Example == nil && len(media.Examples) == 0 {
+			return false
+		}
+	}
+	return len(content) > 0
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"net/mail"
+	"strings"
+
+	"tract"
+	"tract/internal/auth"
+	"tract/internal/store"
+)
+
+// administratorKey is where the store keeps the first administrator.
+const administratorKey = "administrator"
+
+// Administrator is who administers the server, made through the one-time link.
+type Administrator struct {
+	Email        string `json:"email"`
+	Name         string `json:"name"`
+	PasswordHash string `json:"password_hash"`
+	TokenHash    string `json:"token_hash"`
+}
+
+// SetupLink makes the path of the page that creates the first administrator; ""
+// when there is one.
+func (s *Server) SetupLink(ctx context.Context) (string, error) {
+	known := ""
+	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) { known, err = tx.Meta(administratorKey); return err }); err != nil || known != "" {
+		return "", err
+	}
+	secret, err := s.Auth.AdminLink(ctx)
+	return "/setup?token=" + secret, err
+}
+
+// errSetup is a link that does not work (any more).
+var errSetup = &tract.Error{Kind: tract.KindForbidden, Code: "invalid_setup_link", Msg: "this link was used before or is too old; start the server again for a new one"}
+
+// CreateAdministrator redeems the link and returns the administrator's token,
+// which is shown once.
+func (s *Server) CreateAdministrator(ctx context.Context, link, email, name, password string) (token string, err error) {
+	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+		return "", tract.Invalid("field_value", "the e-mail address is not one")
+	}
+	if len(password) < 12 || len(password) > 256 {
+		return "", tract.Invalid("field_value", "the password must have 12 to 256 characters")
+	}
+	if strings.TrimSpace(name) == "" || len(name) > 128 {
+		return "", tract.Invalid("field_value", "the name must have 1 to 128 characters")
+	}
+	hash, err := s.Auth.HashPassword(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	if token, err = auth.RandomToken(); err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(Administrator{Email: email, Name: strings.TrimSpace(name), PasswordHash: hash, TokenHash: auth.HashToken(token)})
+	if err != nil {
+		return "", err
+	}
+	return token, s.Store.Update(ctx, func(tx *store.Tx) error {
+		ok, err := s.Auth.RedeemAdminLink(tx, link)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errSetup
+		}
+		if err := tx.InsertAudit(0, email, "administrator_created", email, struct{}{}); err != nil {
+			return err
+		}
+		return tx.SetMeta(administratorKey, string(body))
+	})
+}
+
+// isAdministrator says whether a token is that of the administrator made
+// through the link.
+func (s *Server) isAdministrator(ctx context.Context, token string) bool {
+	var a Administrator
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		v, err := tx.Meta(administratorKey)
+		if err != nil || v == "" {
+			return err
+		}
+		return json.Unmarshal([]byte(v), &a)
+	})
+	return err == nil && a.TokenHash != "" && subtle.ConstantTimeCompare([]byte(a.TokenHash), []byte(auth.HashToken(token))) == 1
+}
