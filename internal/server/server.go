@@ -199,7 +199,7 @@ func (s *Server) ready(ctx context.Context) map[string]string {
 // Intervals of housekeeping.
 const (
 	sweepEvery  = time.Minute
-	keyMemory   = 24 * time.Hour
+	sweepRows   = 500
 	rotateAfter = 30 * 24 * time.Hour
 )
 
@@ -214,10 +214,8 @@ func (s *Server) sweep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		err := s.Store.UpdateLow(ctx, func(tx *store.Tx) error {
-			if err := tx.DeleteReplaysBefore(tx.Now); err != nil {
-				return err
-			}
-			return tx.DeleteIdempotencyBefore(tx.Now.Add(-keyMemory))
+			_, err := tx.DeleteExpired(sweepRows)
+			return err
 		})
 		if err == nil {
 			_, err = s.Auth.RotateKeys(ctx, rotateAfter)
