@@ -32,7 +32,7 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 		return err
 	}
 	defer st.Close()
-	srv, err := s.newServer(st, c, s.publicURL(l.Addr()))
+	srv, err := s.newServer(st, c, l.Addr())
 	if err != nil {
 		return err
 	}
@@ -48,15 +48,17 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 	return err
 }
 
-func (s *Settings) newServer(st *store.Store, c *console, publicURL string) (*server.Server, error) {
+// newServer wires a server that listens on addr. Its name is host and address:
+// who can listen there again knows that the process before is dead.
+func (s *Settings) newServer(st *store.Store, c *console, addr net.Addr) (*server.Server, error) {
 	key, err := s.secretKey()
 	if err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname()
 	return server.New(server.Config{
-		Store: st, SecretKey: key, PublicURL: publicURL, AdminToken: sign.Secret(s.AdminToken), AllowPrivate: s.AllowPrivateTargets, HookTimeout: s.HookTimeout, Ladder: s.HookRetrySchedule,
-		TokenLifetime: s.TokenLifetime, RateLimit: s.RateLimit, MetricsToken: sign.Secret(s.MetricsToken), Version: version, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Now: clock.System, Log: c.logger(s),
+		Store: st, SecretKey: key, PublicURL: s.publicURL(addr), AdminToken: sign.Secret(s.AdminToken), AllowPrivate: s.AllowPrivateTargets, HookTimeout: s.HookTimeout, Ladder: s.HookRetrySchedule,
+		TokenLifetime: s.TokenLifetime, RateLimit: s.RateLimit, MetricsToken: sign.Secret(s.MetricsToken), Version: version, Name: host + "/" + addr.String(), Now: clock.System, Log: c.logger(s),
 	})
 }
 

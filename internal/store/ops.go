@@ -18,8 +18,13 @@ func sortLog(lines []LogLine) {
 }
 
 // RegisterReplica makes this process one that dispatches, and returns its number.
+// Two living processes never share a name: what had it before is dead, and its
+// lanes are free at once.
 func (s *Store) RegisterReplica(ctx context.Context, name string) (id int64, err error) {
 	err = s.Update(ctx, func(tx *Tx) error {
+		if err := tx.exec(`delete from replicas where name = $1`, name); err != nil {
+			return err
+		}
 		_, err := tx.writeOne([]any{&id}, `insert into replicas (name, started_at, heartbeat_at) values ($1, $2, $2) returning id`, name, tx.Now)
 		return err
 	})

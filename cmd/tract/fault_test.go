@@ -1,0 +1,563 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tract/internal/store"
+	"tract/internal/tracttest"
+)
+
+// TestFaultKill kills the server at random under load and looks for anything
+// acknowledged that was lost, doubled or put out of order. The long form is
+// go test -run FaultKill ./cmd/tract -count 20 (or TRACT_TEST_KILLS=1000).
+func TestFaultKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes for half a minute an engine")
+	}
+	kills := 50
+	if v := os.Getenv("TRACT_TEST_KILLS"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kills = n
+	}
+	binary := build(t)
+	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+		w := newWorld(t, binary, o)
+		w.start(t)
+		w.prepare(t)
+		stop := w.load()
+		seed := mathrand.Uint64()
+		t.Logf("seed %d", seed)
+		random := mathrand.New(mathrand.NewPCG(seed, 1))
+		for range kills {
+			wait(time.Duration(20+random.IntN(300)) * time.Millisecond)
+			w.kill(t)
+			w.start(t)
+		}
+		stop()
+		w.settle(t)
+		w.check(t, kills)
+	})
+}
+
+var (
+	buildOnce sync.Once
+	built     string
+	buildErr  error
+)
+
+// build makes the binary once for all tests of the package.
+func build(t *testing.T) string {
+	t.Helper()
+	buildOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "tract-bin-")
+		if err != nil {
+			buildErr = err
+			return
+		}
+		built = filepath.Join(dir, "tract")
+		out, err := exec.Command("go", "build", "-o", built, ".").CombinedOutput()
+		if err != nil {
+			buildErr = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if buildErr != nil {
+		t.Fatal(buildErr)
+	}
+	return built
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(filepath.Dir(built))
+	}
+	os.Exit(code)
+}
+
+// wait lets time pass: what is tested here is another process, which no fake
+// clock reaches.
+func wait(d time.Duration) { <-time.After(d) }
+
+// world is one server with its users, a tool and a channel.
+type world struct {
+	binary, dir, addr string
+	env               []string
+	cmd               *exec.Cmd
+	log               *os.File
+	http              *http.Client
+	tool, channel     *receiver
+	key               *ecdsa.PrivateKey
+	jwt               atomic.Pointer[string]
+
+	mu    sync.Mutex // guards the acknowledgements
+	acked []ack
+	sent  map[int64]string // messages of the tool, by id
+}
+
+// ack is a message the server said it has.
+type ack struct {
+	user string
+	id   int64
+	text string
+}
+
+// receiver records what arrives, in order.
+type receiver struct {
+	*httptest.Server
+	mu   sync.Mutex // guards got
+	got  []received
+	seen map[string][32]byte // webhook-id to body
+	bad  []string
+}
+
+type received struct {
+	user string
+	id   int64
+	seq  int64
+	text string
+	hook string
+}
+
+func newReceiver(t *testing.T, read func([]byte) (received, bool)) *receiver {
+	r := &receiver{seen: map[string][32]byte{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return // the server died while it sent
+		}
+		id, sum := req.Header.Get("webhook-id"), sha256.Sum256(body)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if old, again := r.seen[id]; again {
+			if old != sum {
+				r.bad = append(r.bad, "a retry of "+id+" has other bytes")
+			}
+			return
+		}
+		r.seen[id] = sum
+		if rec, ok := read(body); ok {
+			rec.hook = id
+			r.got = append(r.got, rec)
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func readTool(body []byte) (received, bool) {
+	var m struct {
+		UserID      string `json:"user_id"`
+		MessageID   int64  `json:"message_id"`
+		MessageBody string `json:"message_body"`
+		Metadata    any    `json:"metadata"`
+	}
+	if json.Unmarshal(body, &m) != nil {
+		return received{}, false
+	}
+	meta, _ := m.Metadata.(map[string]any)
+	if s, ok := m.Metadata.(string); ok {
+		_ = json.Unmarshal([]byte(s), &meta)
+	}
+	seq, _ := meta["delivery_seq"].(float64)
+	var el struct {
+		Text string `json:"text"`
+	}
+	_ = json.Unmarshal([]byte(m.MessageBody), &el)
+	return received{user: m.UserID, id: m.MessageID, seq: int64(seq), text: el.Text}, true
+}
+
+func readChannel(body []byte) (received, bool) {
+	var m struct {
+		EventName string `json:"event_name"`
+		User      struct {
+			UserID string `json:"user_id"`
+		} `json:"user"`
+		Message struct {
+			ID   int64 `json:"id"`
+			Body struct {
+				Text string `json:"text"`
+			} `json:"body"`
+		} `json:"message"`
+	}
+	if json.Unmarshal(body, &m) != nil || m.EventName != "message" {
+		return received{}, false
+	}
+	return received{user: m.User.UserID, id: m.Message.ID, text: m.Message.Body.Text}, true
+}
+
+const faultToken = "fault-token-0123456789abcdef"
+
+func newWorld(t *testing.T, binary string, o store.Options) *world {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w := &world{binary: binary, dir: t.TempDir(), addr: l.Addr().String(), sent: map[int64]string{}, tool: newReceiver(t, readTool), channel: newReceiver(t, readChannel),
+		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "TRACT_") {
+			w.env = append(w.env, kv)
+		}
+	}
+	w.env = append(w.env, "TRACT_LISTEN="+w.addr, "TRACT_DATA_DIR="+filepath.Join(w.dir, "data"), "TRACT_ALLOW_PRIVATE_TARGETS=true", "TRACT_ADMIN_TOKEN=fault-admin", "TRACT_RATE_LIMIT=-1",
+		"TRACT_HOOK_RETRY_SCHEDULE=100ms,200ms,400ms,800ms,1s,1s,1s,1s", "TRACT_LOG_LEVEL=warn", "TRACT_SECRET_KEY="+strings.Repeat("0123456789abcdef", 4))
+	if o.URL != "" {
+		w.env = append(w.env, "TRACT_DATABASE_URL="+o.URL)
+	}
+	if w.log, err = os.Create(filepath.Join(w.dir, "server.log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if w.cmd != nil {
+			_ = w.cmd.Process.Kill()
+			_ = w.cmd.Wait()
+		}
+		w.log.Close()
+		if t.Failed() {
+			b, _ := os.ReadFile(w.log.Name())
+			t.Logf("server log (end):\n%s", b[max(0, len(b)-4000):])
+		}
+	})
+	w.apply(t)
+	return w
+}
+
+// apply writes the certificate and the declarative file and applies it offline.
+func (w *world) apply(t *testing.T) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.key = key
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "desk.example"}, DNSNames: []string{"desk.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"desk.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), "tract.yaml": fmt.Sprintf(`version: 1
+clients:
+  - id: acme
+    name: Acme
+    tokens: [{name: main, value: %q}]
+    external_chat_tools:
+      - {id: desk, name: Desk, fqdn: desk.example, certificates: [{file: ./desk.pem, uuid: "6f1c3f0e-7d5c-4b62-9a44-0d6a4a1f2b3c"}]}
+    businesses:
+      - {id: 1, name: One, external_chat_tools: [desk], channels: [{platform: webhook, url: %q, secret: "channel-secret"}]}
+`, faultToken, w.channel.URL)}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(w.binary, "apply", "-f", filepath.Join(w.dir, "tract.yaml"))
+	cmd.Env = w.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("apply: %v: %s", err, out)
+	}
+}
+
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	w.cmd = exec.Command(w.binary, "serve")
+	w.cmd.Env, w.cmd.Stdout, w.cmd.Stderr = w.env, w.log, w.log
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		if res, err := w.http.Get("http://" + w.addr + "/readyz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		wait(5 * time.Millisecond)
+	}
+	t.Fatal("the server was not ready in 30 s")
+}
+
+func (w *world) kill(t *testing.T) {
+	t.Helper()
+	if err := w.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.cmd.Wait()
+	w.cmd = nil
+	w.http.CloseIdleConnections()
+}
+
+func (w *world) call(method, path string, body any, header map[string]string) (int, map[string]any, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	req, err := http.NewRequest(method, "http://"+w.addr+path, bytes.NewReader(b))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	res, err := w.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	out := map[string]any{}
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+		return 0, nil, err
+	}
+	return res.StatusCode, out, nil
+}
+
+func platformHeaders(key string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + faultToken, "client-id": "acme", "Idempotency-Key": key}
+}
+
+func (w *world) toolHeaders(key string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + *w.jwt.Load(), "Idempotency-Key": key}
+}
+
+// prepare gets the tool its token and registers its hooks.
+func (w *world) prepare(t *testing.T) {
+	t.Helper()
+	body, _ := json.Marshal(map[string]string{"fqdn": "desk.example", "client_id": "acme", "timestamp": time.Now().UTC().Format("2006-01-02T15:04:05Z")})
+	sum := sha256.Sum256(body)
+	sig, err := ecdsa.SignASN1(rand.Reader, w.key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, out, err := w.call("POST", "/tract/management/token/issue/", json.RawMessage(body), map[string]string{"Signature-256": base64.StdEncoding.EncodeToString(sig), "SignatureCertUUID": "6f1c3f0e-7d5c-4b62-9a44-0d6a4a1f2b3c"})
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("token: %d %v %v", status, out, err)
+	}
+	jwt := out["token"].(string)
+	w.jwt.Store(&jwt)
+	for _, h := range [][2]string{{"message", "receive"}, {"conversation_state", "waiting"}} {
+		status, out, err := w.call("POST", "/tract/hooks/register/", map[string]string{"category": h[0], "subcategory": h[1], "url": w.tool.URL + "/" + h[0]}, map[string]string{"Authorization": "Bearer " + jwt})
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("register: %d %v %v", status, out, err)
+		}
+	}
+}
+
+const senders = 8
+
+// load writes as users, and as the tool for each message it hears, until stop
+// is called. What was not answered is sent again under the same key.
+func (w *world) load() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() { w.user(ctx, fmt.Sprintf("user-%d", i)) })
+	}
+	wg.Go(func() { w.answer(ctx) })
+	return func() { cancel(); wg.Wait() }
+}
+
+// until repeats a call until it is answered. What was begun is ended also after
+// ctx: only then is it known whether it counts.
+func (w *world) until(path string, body any, header map[string]string) (map[string]any, error) {
+	for range 3000 {
+		status, out, err := w.call("POST", path, body, header)
+		switch {
+		case err == nil && status/100 == 2:
+			return out, nil
+		case err == nil && status/100 == 4 && status != http.StatusConflict:
+			return nil, fmt.Errorf("%s: %d %v", path, status, out)
+		}
+		wait(10 * time.Millisecond)
+	}
+	return nil, errors.New(path + " was never answered")
+}
+
+func (w *world) user(ctx context.Context, name string) {
+	if _, err := w.until("/v1.0/user/", map[string]any{"auth_id": name, "name": name}, platformHeaders("user-"+name)); err != nil {
+		w.fail(err)
+		return
+	}
+	for n := 0; ctx.Err() == nil; n++ {
+		text := fmt.Sprintf("%s says %d", name, n)
+		out, err := w.until("/v1.0/log_message_from_user/", map[string]any{"user": map[string]string{"auth_id": name}, "message_body": text, "message_type": 0, "business_id": 1}, platformHeaders(text))
+		if err != nil {
+			w.fail(err)
+			return
+		}
+		w.mu.Lock()
+		w.acked = append(w.acked, ack{name, int64(out["message_id"].(float64)), text})
+		w.mu.Unlock()
+	}
+}
+
+func (w *world) fail(err error) {
+	w.tool.mu.Lock()
+	defer w.tool.mu.Unlock()
+	w.tool.bad = append(w.tool.bad, err.Error())
+}
+
+// answer replies as the tool to every tenth message it hears.
+func (w *world) answer(ctx context.Context) {
+	for next := 0; ctx.Err() == nil; {
+		w.tool.mu.Lock()
+		var todo []received
+		if next < len(w.tool.got) {
+			todo = slices.Clone(w.tool.got[next:])
+			next = len(w.tool.got)
+		}
+		w.tool.mu.Unlock()
+		for i, r := range todo {
+			if r.text == "" || i%10 != 0 {
+				continue
+			}
+			text := fmt.Sprintf("re: %s (%d)", r.text, r.id)
+			out, err := w.until("/tract/message/send/", map[string]any{"user_id": r.user, "message_body": text, "sender": "aeu"}, w.toolHeaders(text))
+			if err != nil {
+				w.fail(err)
+				return
+			}
+			w.mu.Lock()
+			w.sent[int64(out["message_id"].(float64))] = text
+			w.mu.Unlock()
+		}
+		wait(20 * time.Millisecond)
+	}
+}
+
+// settle waits until everything acknowledged has arrived.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for time.Now().Before(deadline) {
+		if w.missing(w.tool, w.userIDs()) == 0 && w.missing(w.channel, w.sentIDs()) == 0 {
+			return
+		}
+		wait(50 * time.Millisecond)
+	}
+	t.Errorf("%d messages of users and %d of the tool never arrived", w.missing(w.tool, w.userIDs()), w.missing(w.channel, w.sentIDs()))
+}
+
+func (w *world) userIDs() []int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ids := make([]int64, len(w.acked))
+	for i, a := range w.acked {
+		ids[i] = a.id
+	}
+	return ids
+}
+
+func (w *world) sentIDs() []int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ids []int64
+	for id := range w.sent {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (w *world) missing(r *receiver, ids []int64) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	have := map[int64]bool{}
+	for _, g := range r.got {
+		have[g.id] = true
+	}
+	n := 0
+	for _, id := range ids {
+		if !have[id] {
+			n++
+		}
+	}
+	return n
+}
+
+// check holds what happened against the laws.
+func (w *world) check(t *testing.T, kills int) {
+	t.Helper()
+	ids := map[int64]string{}
+	perUser := map[string]int64{}
+	for _, a := range w.acked {
+		if old, twice := ids[a.id]; twice {
+			t.Errorf("message_id %d was given to %q and %q", a.id, old, a.text)
+		}
+		ids[a.id] = a.text
+		if a.id <= perUser[a.user] {
+			t.Errorf("message_id %d of %s is not above %d", a.id, a.user, perUser[a.user])
+		}
+		perUser[a.user] = a.id
+	}
+	for _, r := range []*receiver{w.tool, w.channel} {
+		for _, bad := range r.bad {
+			t.Error(bad)
+		}
+		last, texts := map[string]int64{}, map[string]int64{}
+		for _, g := range r.got {
+			if g.id == 0 {
+				continue
+			}
+			if g.id <= last[g.user] {
+				t.Errorf("out of order for %s: %d after %d", g.user, g.id, last[g.user])
+			}
+			last[g.user] = g.id
+			if old := texts[g.text]; old != 0 {
+				t.Errorf("%q is in the log twice: %d and %d", g.text, old, g.id)
+			}
+			texts[g.text] = g.id
+			if want, known := ids[g.id]; known && want != g.text {
+				t.Errorf("message %d arrived as %q, was %q", g.id, g.text, want)
+			}
+		}
+	}
+	seqs := map[string][]int64{}
+	for _, g := range w.tool.got {
+		seqs[g.user] = append(seqs[g.user], g.seq)
+	}
+	for user, s := range seqs {
+		slices.Sort(s)
+		for i, n := range s {
+			if n != int64(i+1) {
+				t.Fatalf("delivery_seq of %s has a gap or double at %d: %d", user, i+1, n)
+			}
+		}
+	}
+	if len(w.acked) < kills {
+		t.Errorf("only %d messages were acknowledged in %d kills: there was no load", len(w.acked), kills)
+	}
+	t.Logf("%d kills: %d messages of users and %d of the tool acknowledged, all delivered, in order", kills, len(w.acked), len(w.sent))
+}
