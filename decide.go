@@ -213,9 +213,10 @@ func (m *machine) begin() {
 	m.place("", "new_conversation")
 }
 
-// adopt gives a thread without a receiver to the default one.
+// adopt gives a thread without a receiver, or whose owner is none of the
+// business' receivers any more, to the default one.
 func (m *machine) adopt() {
-	if m.t.Owner != "" || !m.t.State.Open() || m.s.Default == "" {
+	if _, attached := m.s.Receiver(m.t.Owner); attached || !m.t.State.Open() || m.s.Default == "" {
 		return
 	}
 	m.move(change{to: m.s.Default, op: OpBegin, event: EventReset, reason: "default_receiver_found", team: m.teamFor(m.s.Default, "")})

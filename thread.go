@@ -288,7 +288,8 @@ type Failover struct {
 	Reason string
 }
 
-// Adopt hands an orphaned thread to the default receiver, now that one exists.
+// Adopt hands a thread without a receiver to the default one, now that one
+// exists.
 type Adopt struct{}
 
 // Fire is a timer that has come due.

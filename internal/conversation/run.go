@@ -104,34 +104,58 @@ func (s *Service) job(ctx context.Context, j store.Job) error {
 	}
 	switch j.Kind {
 	case store.JobHookDisabled:
-		return s.each(ctx, j.Client, t.Tool, tract.Failover{From: t.Tool, Reason: store.JobHookDisabled})
+		return s.each(ctx, j.Client, t.Tool, all, tract.Failover{From: t.Tool, Reason: store.JobHookDisabled})
 	case store.JobToolGone:
-		return s.each(ctx, j.Client, t.Tool, tract.Reset{Reason: "tool_removed"})
+		return s.each(ctx, j.Client, t.Tool, all, tract.Reset{Reason: "tool_removed"})
 	case store.JobAdopt:
-		return s.each(ctx, j.Client, "", tract.Adopt{})
+		return s.adopt(ctx, j.Client)
 	}
 	return tract.Invalid("unknown_job", "no job is called %q", j.Kind)
 }
 
-// each applies a command to every thread that a receiver owns, one transaction
-// a thread. A thread whose business is gone is passed over.
-func (s *Service) each(ctx context.Context, client int64, owner tract.ReceiverID, c tract.Command) error {
+// adopt finds receivers for threads that have none: those without an owner, and
+// those of a tool that is not attached to their business any more.
+func (s *Service) adopt(ctx context.Context, client int64) error {
+	var cfg *tract.Config
+	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) { cfg, err = s.Config(tx, client); return err }); err != nil {
+		return err
+	}
+	if err := s.each(ctx, client, "", all, tract.Adopt{}); err != nil {
+		return err
+	}
+	for id := range cfg.Tools {
+		detached := func(business int64) bool { return !attached(cfg, business, id) }
+		if err := s.each(ctx, client, id, detached, tract.Adopt{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func all(int64) bool { return true }
+
+// each applies a command to the threads that a receiver owns in some businesses,
+// one transaction a thread. A thread whose business is gone is passed over.
+func (s *Service) each(ctx context.Context, client int64, owner tract.ReceiverID, of func(business int64) bool, c tract.Command) error {
 	after := int64(0)
 	for {
-		var ids []int64
+		var owned []store.OwnedThread
 		if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
-			ids, err = tx.ListThreadsOwnedBy(client, owner, after, page)
+			owned, err = tx.ListThreadsOwnedBy(client, owner, after, page)
 			return err
 		}); err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if _, err := s.Do(ctx, id, c); err != nil && !errors.Is(err, store.ErrNotFound) {
+		for _, t := range owned {
+			after = t.ID
+			if !of(t.Business) {
+				continue
+			}
+			if _, err := s.Do(ctx, t.ID, c); err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
-			after = id
 		}
-		if len(ids) < page {
+		if len(owned) < page {
 			return nil
 		}
 	}

@@ -36,7 +36,7 @@ func (tx *Tx) Client(id string) (c tract.Client, err error) {
 	return c, err
 }
 
-// ListClients returns every client, by id.
+// ListClients returns every client that was not removed, by id.
 func (tx *Tx) ListClients() (out []tract.Client, err error) {
 	err = tx.each(func(r row) error {
 		var c tract.Client
@@ -47,7 +47,7 @@ func (tx *Tx) ListClients() (out []tract.Client, err error) {
 		c.Key = key
 		out = append(out, c)
 		return nil
-	}, `select key, body from clients order by id`)
+	}, `select key, body from clients where body <> '{}' order by id`)
 	return out, err
 }
 

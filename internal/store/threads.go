@@ -201,16 +201,19 @@ func (tx *Tx) NextTimer() (due time.Time, err error) {
 	return due, err
 }
 
-// ListThreadsOwnedBy returns open or idle threads that a receiver of a client
-// holds, after a thread number.
-func (tx *Tx) ListThreadsOwnedBy(client int64, owner tract.ReceiverID, after int64, limit int) (ids []int64, err error) {
+// OwnedThread is a thread that a receiver holds.
+type OwnedThread struct{ ID, Business int64 }
+
+// ListThreadsOwnedBy returns the threads that a receiver of a client holds ("" =
+// nobody), after a thread number.
+func (tx *Tx) ListThreadsOwnedBy(client int64, owner tract.ReceiverID, after int64, limit int) (out []OwnedThread, err error) {
 	err = tx.each(func(r row) error {
-		var id int64
-		err := r.Scan(&id)
-		ids = append(ids, id)
+		var t OwnedThread
+		err := r.Scan(&t.ID, &t.Business)
+		out = append(out, t)
 		return err
-	}, `select id from threads where client = $1 and owner = $2 and id > $3 order by id limit $4`, client, string(owner), after, limit)
-	return ids, err
+	}, `select id, business from threads where client = $1 and owner = $2 and id > $3 order by id limit $4`, client, string(owner), after, limit)
+	return out, err
 }
 
 // PostponeTimer moves a timer that cannot be handled now.

@@ -1,0 +1,16 @@
+package store
+
+// KindText is a configuration document with a client's wording: its id is the
+// key, its body the text as a JSON string.
+const KindText = "text"
+
+// ListOwners returns the clients that have a document of a kind found by lookup.
+func (tx *Tx) ListOwners(kind, lookup string) (clients []int64, err error) {
+	err = tx.each(func(r row) error {
+		var key int64
+		err := r.Scan(&key)
+		clients = append(clients, key)
+		return err
+	}, `select client from config where kind = $1 and lookup = $2 order by client`, kind, lookup)
+	return clients, err
+}
