@@ -238,7 +238,9 @@ func (c *Config) Settings(business int64) (s *Settings, ok bool) {
 		s.Teams[name] = t.Active
 	}
 	if len(b.Failover) > 0 {
-		s.AckTimeout = time.Duration(b.AckTimeout)
+		if s.AckTimeout = time.Duration(b.AckTimeout); s.AckTimeout == 0 {
+			s.AckTimeout = time.Minute
+		}
 	}
 	if bot := c.Bots[b.Bot]; b.Bot != "" && bot != nil {
 		s.Receivers = append(s.Receivers, Receiver{ID: IVA, Name: bot.DomainName, Available: bot.Active, Why: unless(bot.Active, "the bot is inactive")})

@@ -5,12 +5,15 @@ import "time"
 // control judges and carries out one thread control operation. A refusal is
 // noted for the ledger.
 func (m *machine) control(c Control) error {
+	if p := m.t.Pending; p != nil && !p.ExpiresAt.After(m.now) {
+		m.expire("timeout") // its timer is late
+	}
 	err := m.judge(c)
 	if err == nil {
 		err = m.operate(c)
 	}
 	if err != nil {
-		m.refused = []LedgerEntry{{Op: c.Op, Requester: c.By, From: m.t.Owner, To: c.To, Code: CodeOf(err), Reason: c.Reason, Metadata: c.Metadata, Epoch: m.t.Epoch}}
+		m.refused = []LedgerEntry{{Op: c.Op, Requester: c.By, From: m.t.Owner, To: m.target(c), Code: CodeOf(err), Reason: c.Reason, Metadata: c.Metadata, Epoch: m.t.Epoch}}
 	}
 	return err
 }
@@ -23,6 +26,8 @@ func (m *machine) judge(c Control) error {
 	switch {
 	case !known:
 		return facts(ErrUnknownReceiver.With("%s is not attached to this business", c.By))
+	case !c.Op.Valid():
+		return facts(ErrNotSupported.With("%s is no operation of a receiver", c.Op))
 	case c.Op == OpTake && !c.By.Primary() && !self.Permissions.Take:
 		return facts(ErrNotSupported.With("%s has no permission to take control", c.By))
 	case c.Op == OpRequest && !c.By.Primary() && !self.Permissions.Request:
@@ -61,19 +66,25 @@ func (m *machine) target(c Control) ReceiverID {
 
 func (m *machine) judgeTarget(c Control, facts func(*Error) error) error {
 	if c.Op == OpAccept || c.Op == OpDecline {
-		if p := m.t.Pending; p == nil || p.Type != OpOffer || p.Receiver != c.By {
+		p := m.t.Pending
+		if p == nil || p.Type != OpOffer || p.Receiver != c.By {
 			return facts(ErrNoOffer.With("there is no open offer to %s", c.By))
 		}
 		if c.Op == OpDecline {
 			return nil
 		}
+		c.Team = p.Team
 	}
 	to := m.target(c)
 	r, known := m.s.Receiver(to)
 	self, _ := m.s.Receiver(c.By)
 	switch {
-	case !known:
+	case c.Op == OpRelease && to == "":
+		return facts(ErrReceiverUnavailable.With("the business has no default receiver"))
+	case !known && to != SAC:
 		return facts(ErrUnknownReceiver.With("there is no receiver %q on this thread", to))
+	case !known:
+		return facts(ErrReceiverUnavailable.With("sac is not available: the desk is disabled"))
 	case to == m.t.Owner:
 		return facts(ErrAlreadyOwner.With("%s has the thread already", to))
 	case (c.Op == OpTake || c.Op == OpRequest) && c.To != "" && c.To != c.By:
@@ -112,8 +123,9 @@ func (m *machine) operate(c Control) error {
 		c.Team = m.t.Pending.Team
 		m.hand(c, c.By, EventAccepted)
 	case OpDecline:
-		m.note(c, EventDeclined, m.t.Owner)
+		offerer := m.t.Pending.By
 		m.t.Pending = nil
+		m.note(c, EventDeclined, offerer)
 	case OpRequest:
 		if m.t.Pending != nil {
 			return ErrRequestPending.With("an open %s to %s must end first", m.t.Pending.Type, m.t.Pending.Receiver)
@@ -180,12 +192,15 @@ func (m *machine) botAnswer(c BotAnswer) error {
 	if err := m.mayAct(IVA, c.Epoch); err != nil {
 		return err
 	}
+	if c.Conversation != 0 && c.Conversation != m.t.Conversation {
+		return ErrConversationComplete.With("the question was asked in conversation %d; it is %d now", c.Conversation, m.t.Conversation)
+	}
 	for _, body := range c.Bodies {
 		m.say(Entry{By: IVA, Sender: SenderIVA, Body: body})
 	}
 	last := ""
 	to, ok := m.s.Receiver(m.s.HandoverTo)
-	handOver := c.Handoff != "" && m.s.HumanAssistance && ok && to.Available && to.ID != IVA && !m.looping() && (to.ID != SAC || m.teamOpen(""))
+	handOver := c.Handoff != "" && m.s.HumanAssistance && ok && to.Available && to.ID != IVA && (to.ID != SAC || m.teamOpen("")) && !m.looping()
 	switch {
 	case handOver:
 		last = c.HandoverBody
@@ -196,7 +211,9 @@ func (m *machine) botAnswer(c BotAnswer) error {
 		m.say(Entry{By: IVA, Sender: SenderIVA, Body: last})
 	}
 	if !handOver {
-		m.answered()
+		if last != "" || len(c.Bodies) > 0 {
+			m.answered()
+		}
 		return nil
 	}
 	m.move(change{to: to.ID, op: OpPass, event: EventPassed, by: IVA, reason: c.Handoff, team: m.teamFor(to.ID, "")})
@@ -209,6 +226,28 @@ func (m *machine) moveLater(c MoveLater) error {
 		return m.mayAct(m.t.Owner, 0)
 	}
 	m.t.Countdown = &Countdown{DueAt: m.now.Add(c.Delay), To: c.To, Team: c.Team}
+	return nil
+}
+
+// reassign puts a chat of the desk into another queue.
+func (m *machine) reassign(c Reassign) error {
+	if err := m.mayAct(SAC, 0); err != nil {
+		return err
+	}
+	if !m.teamOpen(c.Team) {
+		return ErrReceiverUnavailable.With("the desk has no active team %q", c.Team)
+	}
+	m.t.Team, m.t.Agent, m.t.Countdown = m.teamFor(SAC, c.Team), Agent{}, nil
+	m.place(SAC, "reassigned")
+	return nil
+}
+
+// close completes a conversation for an operator, whoever has it.
+func (m *machine) close(c Close) error {
+	if !m.t.State.Open() {
+		return ErrConversationComplete.With("conversation %d is complete", m.t.Conversation)
+	}
+	m.complete("", ReasonOperator, c.Metadata)
 	return nil
 }
 
@@ -235,8 +274,14 @@ func (m *machine) failover(from ReceiverID, reason string) {
 		return
 	}
 	to, ok := m.nextInLine(from)
-	if !ok || m.looping() {
+	if !ok {
 		m.out.Alarm = "failover_exhausted"
+		return
+	}
+	if m.looping() {
+		if m.s.AckTimeout > 0 && !from.Primary() {
+			m.t.AckDue = m.now.Add(m.s.AckTimeout)
+		}
 		return
 	}
 	m.move(change{to: to, op: OpFailover, event: EventFailedOver, reason: reason, team: m.teamFor(to, "")})
@@ -265,6 +310,7 @@ func (m *machine) nextInLine(owner ReceiverID) (ReceiverID, bool) {
 
 // fire looks again at what a timer was set for: activity does not move timers.
 func (m *machine) fire(c Fire) {
+	m.tidy() // what was switched off meanwhile
 	t := &m.t
 	due := t.Timers()[c.Timer]
 	if due.IsZero() || due.After(m.now) {
@@ -291,7 +337,11 @@ func (m *machine) fire(c Fire) {
 		t.ReleaseDue = time.Time{}
 		if again := t.LastOwnerAt.Add(m.s.ReleaseAfter); again.After(m.now) {
 			t.ReleaseDue = again
-		} else if to := m.s.Default; to != "" && to != t.Owner && !m.looping() {
+		} else if to := m.s.Default; to == "" || to == t.Owner {
+			return
+		} else if m.looping() {
+			t.ReleaseDue = m.now.Add(time.Minute)
+		} else {
 			m.move(change{to: to, op: OpRelease, event: EventReleased, reason: "idle", team: m.teamFor(to, "")})
 			m.place("", "idle")
 		}

@@ -58,6 +58,10 @@ func (m *machine) apply(c Command) error {
 		return m.botAnswer(c)
 	case MoveLater:
 		return m.moveLater(c)
+	case Reassign:
+		return m.reassign(c)
+	case Close:
+		return m.close(c)
 	case Reset:
 		m.reset(c)
 	case Failover:
@@ -79,8 +83,11 @@ func (m *machine) tidy() {
 	case m.t.AutoDue.IsZero():
 		m.t.AutoDue = m.now.Add(m.s.AutoComplete)
 	}
-	if !m.t.State.Open() {
-		m.t.AckDue, m.t.ReleaseDue = time.Time{}, time.Time{}
+	if !m.t.State.Open() || m.s.AckTimeout == 0 {
+		m.t.AckDue = time.Time{}
+	}
+	if !m.t.State.Open() || m.s.ReleaseAfter == 0 {
+		m.t.ReleaseDue = time.Time{}
 	}
 }
 
@@ -114,15 +121,7 @@ func (m *machine) move(c change) {
 	t.Epoch++
 	t.GainedAt, t.Answered, t.LastOwnerAt = m.now, false, m.now
 	t.Pending, t.Countdown, t.Agent, t.Team = nil, nil, Agent{}, c.team
-	t.AckDue, t.ReleaseDue = time.Time{}, time.Time{}
-	if c.to != "" && !c.to.Primary() {
-		if m.s.AckTimeout > 0 && c.by != c.to { // who asked for it needs no waking
-			t.AckDue = m.now.Add(m.s.AckTimeout)
-		}
-		if m.s.ReleaseAfter > 0 {
-			t.ReleaseDue = m.now.Add(m.s.ReleaseAfter)
-		}
-	}
+	m.watch(c.by)
 	if m.now.Sub(t.ChangesSince) >= time.Minute {
 		t.ChangesSince, t.Changes = m.now, 0
 	}
@@ -136,9 +135,28 @@ func (m *machine) move(c change) {
 	}
 }
 
+// watch arms the timers of a tool that begins with a thread.
+func (m *machine) watch(by ReceiverID) {
+	t := &m.t
+	t.AckDue, t.ReleaseDue = time.Time{}, time.Time{}
+	if t.Owner == "" || t.Owner.Primary() {
+		return
+	}
+	if m.s.AckTimeout > 0 && by != t.Owner { // who asked for it needs no waking
+		t.AckDue = m.now.Add(m.s.AckTimeout)
+	}
+	if m.s.ReleaseAfter > 0 {
+		t.ReleaseDue = m.now.Add(m.s.ReleaseAfter)
+	}
+}
+
 // looping says that the hub must not move this thread by itself any more.
 func (m *machine) looping() bool {
-	return m.t.Changes >= maxChanges && m.now.Sub(m.t.ChangesSince) < time.Minute
+	if m.t.Changes < maxChanges || m.now.Sub(m.t.ChangesSince) >= time.Minute {
+		return false
+	}
+	m.out.Alarm = "control_loop"
+	return true
 }
 
 // place puts the conversation where its owner begins: with the bot, or queued.
@@ -205,9 +223,11 @@ func (m *machine) begin() {
 		m.move(c)
 	} else {
 		t.GainedAt, t.Answered, t.LastOwnerAt, t.Team, t.Agent = m.now, false, m.now, team, Agent{}
+		m.watch("")
 	}
 	if to == "" {
 		t.State = StateQueued
+		m.say(Entry{Event: EventWaiting, Reason: "no_default_receiver"})
 		return
 	}
 	m.place("", "new_conversation")
@@ -233,7 +253,7 @@ func (m *machine) mayAct(by ReceiverID, epoch int64) error {
 	switch {
 	case !m.t.State.Open():
 		return ErrConversationComplete.With("conversation %d is complete; the next message of the user begins another", m.t.Conversation).Fact("thread_owner", m.t.Owner).Fact("control_epoch", m.t.Epoch)
-	case by != m.t.Owner:
+	case by == "" || by != m.t.Owner:
 		return m.notOwner()
 	case epoch != 0 && epoch != m.t.Epoch:
 		return m.epochMismatch(epoch)
@@ -247,6 +267,9 @@ func (m *machine) epochMismatch(believed int64) error {
 
 func (m *machine) send(c Send) error {
 	if c.Sender == SenderSystem {
+		if m.t.Conversation == 0 {
+			return ErrConversationComplete.With("there is no conversation yet")
+		}
 		m.say(Entry{Sender: SenderSystem, Body: c.Body, MessageType: c.MessageType})
 		return nil
 	}
@@ -269,6 +292,9 @@ func (m *machine) send(c Send) error {
 }
 
 func (m *machine) assign(by ReceiverID, a Agent) {
+	if m.t.State == StateQueued {
+		m.t.Countdown = nil // taken by someone
+	}
 	m.t.State, m.t.Agent = StateAssigned, a
 	m.say(Entry{By: by, Event: EventPinned, Agent: a, Team: m.t.Team})
 }
@@ -315,6 +341,8 @@ func (m *machine) raise(c RaiseEvent) error {
 		}
 		m.t.State = StateWaitingForUser
 		m.say(Entry{By: c.By, Event: EventWaitingForUser, Agent: m.t.Agent, Metadata: c.Metadata})
+	default:
+		return m.notFrom(c.Event)
 	}
 	return nil
 }

@@ -264,6 +264,7 @@ type Control struct {
 // that is not possible, the user gets BreakBody.
 type BotAnswer struct {
 	Epoch        int64 // when the question was committed
+	Conversation int   // in which it was asked; 0 = the present one
 	Bodies       []string
 	Handoff      string // reason to hand over (bot_break, user_asked); "" = the bodies are the answer
 	HandoverBody string // HSL; "" = say nothing
@@ -276,6 +277,12 @@ type MoveLater struct {
 	Team  string
 	Delay time.Duration
 }
+
+// Reassign puts a chat of the desk into another team's queue.
+type Reassign struct{ Team string }
+
+// Close completes a conversation for an operator.
+type Close struct{ Metadata map[string]any }
 
 // Reset gives the thread back to the default receiver.
 type Reset struct {
@@ -306,6 +313,8 @@ func (RaiseEvent) command()  {}
 func (Control) command()     {}
 func (BotAnswer) command()   {}
 func (MoveLater) command()   {}
+func (Reassign) command()    {}
+func (Close) command()       {}
 func (Reset) command()       {}
 func (Failover) command()    {}
 func (Adopt) command()       {}

@@ -64,6 +64,8 @@ type Turn struct {
 	Thread   int64           `json:"thread"`
 	Entry    tract.MessageID `json:"entry"`
 	Epoch    int64           `json:"epoch"`
+	// Conversation is the one it was asked in.
+	Conversation int `json:"conversation"`
 	// HoldUntil keeps the replies back for a caller that waits; zero = nobody does.
 	HoldUntil time.Time `json:"hold_until,omitzero"`
 
@@ -203,7 +205,7 @@ func (s *Service) alarm(code string, l *store.Locked) {
 // transaction, so that no crash answers twice. An answer that comes too late is
 // dropped.
 func (s *Service) Answer(ctx context.Context, t Turn, a tract.BotAnswer, brief map[string]any) error {
-	a.Epoch = t.Epoch
+	a.Epoch, a.Conversation = t.Epoch, t.Conversation
 	return s.Store.UpdateThread(ctx, t.Thread, func(tx *store.Tx) error {
 		open, err := tx.SettleTurn(t.Lane, t.Seq)
 		if err != nil || !open {

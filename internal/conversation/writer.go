@@ -153,7 +153,7 @@ func (w *writer) botTurn(e *store.Entry, epoch int64) error {
 	if endpoint == 0 {
 		return store.ErrNotFound.With("business %d has a bot but no lane for it", w.l.Business)
 	}
-	t := Turn{Client: w.l.Client, Business: w.l.Business, Thread: w.l.ID, Entry: e.ID, Epoch: epoch}
+	t := Turn{Client: w.l.Client, Business: w.l.Business, Thread: w.l.ID, Entry: e.ID, Epoch: epoch, Conversation: e.Conversation}
 	if w.o.Hold > 0 {
 		t.HoldUntil = w.tx.Now.Add(w.o.Hold)
 	}

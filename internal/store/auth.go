@@ -52,14 +52,20 @@ func (tx *Tx) InsertToken(t Token) (inserted bool, err error) {
 // DeleteToken removes a client's token by name, so that another may take its
 // place; a missing one is fine.
 func (tx *Tx) DeleteToken(client int64, name string) error {
-	return tx.exec(`delete from tokens where client = $1 and name = $2`, client, name)
+	if err := tx.exec(`delete from tokens where client = $1 and name = $2`, client, name); err != nil {
+		return err
+	}
+	return tx.BumpConfig(client)
 }
 
 // RevokeToken makes a client's token void at once. revoked is false when there
 // is no such token in force.
 func (tx *Tx) RevokeToken(client int64, name string) (revoked bool, err error) {
 	n, err := tx.count(`update tokens set revoked_at = $3 where client = $1 and name = $2 and revoked_at = 0`, client, name, tx.Now)
-	return n == 1, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.BumpConfig(client)
 }
 
 // ListTokens returns a client's tokens by name, revoked ones included.
@@ -80,15 +86,15 @@ func (tx *Tx) TokenByHash(hash string) (t Token, found bool, err error) {
 }
 
 // ClientAndToken reads in one trip what proves a client's call. A missing client
-// has key 0, a missing token no id.
-func (tx *Tx) ClientAndToken(clientID, hash string) (c tract.Client, t Token, err error) {
+// has key 0, a missing token no id. version is that of the client's configuration.
+func (tx *Tx) ClientAndToken(clientID, hash string) (c tract.Client, version int64, t Token, err error) {
 	var key int64
 	err = tx.many(
-		query{`select key, body from clients where id = $1`, []any{clientID}, func(r row) error { return r.Scan(&key, js(&c)) }},
+		query{`select key, version, body from clients where id = $1`, []any{clientID}, func(r row) error { return r.Scan(&key, &version, js(&c)) }},
 		query{`select ` + tokenColumns + ` from tokens where hash = $1`, []any{hash}, func(r row) error { return readToken(r, &t) }},
 	)
 	c.Key = key
-	return c, t, err
+	return c, version, t, err
 }
 
 // InsertCertificate lists a tool's certificate under its UUID. inserted is false

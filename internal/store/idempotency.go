@@ -61,5 +61,5 @@ func (tx *Tx) PutIdempotency(scope []byte, r Remembered) error {
 // DeleteIdempotencyBefore forgets at most limit answers older than t and says
 // how many.
 func (tx *Tx) DeleteIdempotencyBefore(t time.Time, limit int) (int64, error) {
-	return tx.count(`delete from idempotency where scope in (select scope from idempotency where created_at < $1 order by created_at limit $2)`, t, limit)
+	return tx.count(`delete from idempotency where scope in (select scope from idempotency where created_at < $1 limit $2)`, t, limit)
 }

@@ -1,0 +1,135 @@
+package nlu
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+)
+
+// Report tells a bot's author how good the bot is and what to mend.
+type Report struct {
+	Steps    int `json:"steps"`
+	Examples int `json:"examples"` // that read differently
+	// Random is the accuracy on questions like the examples, Hard on questions
+	// in new words.
+	Random Evaluation `json:"random_folds"`
+	Hard   Evaluation `json:"hard_folds"`
+	// Confused are the pairs of steps taken for each other, most often first.
+	Confused []Confusion `json:"confused"`
+	// Thin are the steps with fewer than three examples.
+	Thin []ThinStep `json:"thin"`
+	// Shared are sentences that stand under more than one step.
+	Shared []SharedSentence `json:"shared"`
+}
+
+// Confusion is two steps of which one was taken for the other.
+type Confusion struct {
+	Steps     [2]string `json:"steps"`
+	Count     int       `json:"count"`
+	Sentences []string  `json:"sentences"` // some of them
+}
+
+// ThinStep is a step that has too few examples.
+type ThinStep struct {
+	Name     string `json:"name"`
+	Examples int    `json:"examples"`
+}
+
+// SharedSentence is one sentence and the steps it stands under.
+type SharedSentence struct {
+	Sentence string   `json:"sentence"`
+	Steps    []string `json:"steps"`
+}
+
+// Bounds of a report.
+const (
+	enoughExamples   = 3
+	maxConfusions    = 20
+	confusionSamples = 3
+	maxShared        = 50
+)
+
+// Review cross-validates the steps a model was trained with, and lists what
+// could be better. A threshold of 0 means the default. It costs about twice
+// the training.
+func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold float64) (Report, error) {
+	set := newTrainingSet(steps, newLexicon(o.Language))
+	r := Report{Steps: len(steps), Examples: set.count(), Confused: []Confusion{}, Thin: []ThinStep{}, Shared: set.shared()}
+	for i, s := range steps {
+		if n := set.countOf(i); n < enoughExamples {
+			r.Thin = append(r.Thin, ThinStep{s.Name, n})
+		}
+	}
+	confused := make(map[[2]string]*Confusion)
+	for _, hard := range []bool{false, true} {
+		t := newTally(cmp.Or(threshold, DefaultThreshold))
+		err := set.crossValidate(ctx, o.workers(), m.calibration, hard, func(text, step string, res Result) {
+			t.count(text, step, res)
+			if hard || len(res.Candidates) == 0 || res.Candidates[0].Name == step {
+				return
+			}
+			pair := [2]string{step, res.Candidates[0].Name}
+			slices.Sort(pair[:])
+			c := confused[pair]
+			if c == nil {
+				c = &Confusion{Steps: pair}
+				confused[pair] = c
+			}
+			c.Count++
+			if len(c.Sentences) < confusionSamples {
+				c.Sentences = append(c.Sentences, text)
+			}
+		})
+		if err != nil {
+			return Report{}, err
+		}
+		if hard {
+			r.Hard = t.evaluation()
+		} else {
+			r.Random = t.evaluation()
+		}
+	}
+	for _, c := range confused {
+		r.Confused = append(r.Confused, *c)
+	}
+	slices.SortFunc(r.Confused, func(a, b Confusion) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.Compare(a.Steps[:], b.Steps[:]))
+	})
+	r.Confused = r.Confused[:min(len(r.Confused), maxConfusions)]
+	return r, nil
+}
+
+func (t *trainingSet) countOf(step int) int {
+	n := 0
+	for i := range t.sentences {
+		if t.answerable(i) && int(t.sentences[i].class) == step {
+			n++
+		}
+	}
+	return n
+}
+
+// shared finds sentences that read the same under several steps.
+func (t *trainingSet) shared() []SharedSentence {
+	under := make(map[string][]int)
+	for i, s := range t.sentences {
+		if t.answerable(i) {
+			k := sound(s.tokens)
+			under[k] = append(under[k], i)
+		}
+	}
+	list := []SharedSentence{}
+	for i, s := range t.sentences {
+		all := under[sound(s.tokens)]
+		if !t.answerable(i) || len(all) < 2 || all[0] != i || len(list) == maxShared {
+			continue
+		}
+		one := SharedSentence{Sentence: strings.TrimSpace(s.text)}
+		for _, k := range all {
+			one.Steps = append(one.Steps, t.steps[t.sentences[k].class])
+		}
+		list = append(list, one)
+	}
+	return list
+}
