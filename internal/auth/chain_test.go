@@ -79,6 +79,7 @@ func TestChainURL(t *testing.T) {
 		{"SM-57 backslash", `https://subdomain.ect.com/ect.api\..\evil`, "cert_url_path", ""},
 		{"SM-57 encoded backslash", `https://subdomain.ect.com/ect.api/..%5Cevil`, "cert_url_path", ""},
 		{"SM-57 two slashes", "https://subdomain.ect.com//ect.api/x", "cert_url_path", ""},
+		{"SM-57 two slashes inside", "https://subdomain.ect.com/ect.api//x", "cert_url_path", ""},
 		{"SM-57 dots first", "https://subdomain.ect.com/../ect.api/x", "cert_url_path", ""},
 		{"SM-57 one dot", "https://subdomain.ect.com/./ect.api/x", "cert_url_path", ""},
 		{"SM-57 encoded overlong", "https://subdomain.ect.com/ect.api/%c0%ae/x", "cert_url_path", ""},

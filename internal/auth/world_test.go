@@ -157,7 +157,7 @@ type world struct {
 	t       *testing.T
 	store   *store.Store
 	clock   *tracttest.Clock
-	log     *bytes.Buffer
+	log     *logBuffer
 	sealer  *sign.Sealer
 	acme    int64
 	globex  int64
@@ -166,13 +166,31 @@ type world struct {
 	body    func(url string) ([]byte, error)
 }
 
+// logBuffer takes what several services log.
+type logBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // worlds runs a test on both engines.
 func worlds(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
 		clock := tracttest.NewClock()
 		o.Now, o.Rerun = clock.Now, true
-		w := &world{t: t, store: tracttest.Open(t, o), clock: clock, log: &bytes.Buffer{}, sealer: must(sign.NewSealer(bytes.Repeat([]byte{7}, 32)))}
+		w := &world{t: t, store: tracttest.Open(t, o), clock: clock, log: &logBuffer{}, sealer: must(sign.NewSealer(bytes.Repeat([]byte{7}, 32)))}
 		w.update(w.seed)
 		test(t, w)
 	})
@@ -180,7 +198,7 @@ func worlds(t *testing.T, test func(t *testing.T, w *world)) {
 
 // on gives the world of a subtest, whose chain is a good one.
 func (w *world) on(t *testing.T) *world {
-	n := &world{t: t, store: w.store, clock: w.clock, log: &bytes.Buffer{}, sealer: w.sealer, acme: w.acme, globex: w.globex}
+	n := &world{t: t, store: w.store, clock: w.clock, log: &logBuffer{}, sealer: w.sealer, acme: w.acme, globex: w.globex}
 	n.body = func(string) ([]byte, error) { return certificate{}.chain(), nil }
 	return n
 }
