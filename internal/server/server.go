@@ -199,7 +199,8 @@ func (s *Server) ready(ctx context.Context) map[string]string {
 // Intervals of housekeeping.
 const (
 	sweepEvery  = time.Minute
-	sweepRows   = 500
+	sweepRows   = 5000
+	keyMemory   = 24 * time.Hour
 	rotateAfter = 30 * 24 * time.Hour
 )
 
@@ -214,7 +215,10 @@ func (s *Server) sweep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		err := s.Store.UpdateLow(ctx, func(tx *store.Tx) error {
-			_, err := tx.DeleteExpired(sweepRows)
+			if _, err := tx.DeleteExpired(sweepRows); err != nil {
+				return err
+			}
+			_, err := tx.DeleteIdempotencyBefore(tx.Now.Add(-keyMemory), sweepRows)
 			return err
 		})
 		if err == nil {

@@ -8,12 +8,8 @@ import (
 	"tract"
 )
 
-const (
-	idempotencyKept = 24 * time.Hour
-	// A first call that is still running after this is taken for dead.
-	idempotencyDead = 2 * time.Minute
-	signingKeyKept  = 24 * time.Hour // after it retired
-)
+// signingKeyKept is how long a key stays after it retired.
+const signingKeyKept = 24 * time.Hour
 
 // Token is a client's static token. Only its hash is kept.
 type Token struct {
@@ -222,78 +218,14 @@ func (tx *Tx) InsertReplay(digest []byte, expires time.Time) (fresh bool, err er
 	return n == 1, err
 }
 
-// IdempotencyState says what an Idempotency-Key stands for.
-type IdempotencyState int
-
-// The states.
-const (
-	IdempotencyNew     IdempotencyState = iota // this call is the first: do it, then finish or drop
-	IdempotencyRunning                         // the first call is not done: wait and claim again
-	IdempotencyDone                            // answer as the first call was answered
-	IdempotencyOther                           // the key was used with another request
-)
-
-// Idempotency is what is known of a key.
-type Idempotency struct {
-	State    IdempotencyState
-	Status   int    // when done
-	Response []byte // when done
-}
-
-// ClaimIdempotency takes a key for this call, or says what became of it.
-//
-// A command that is one transaction claims first and finishes last in it: calls
-// with the same key then wait here until it ends (PostgreSQL makes them wait for
-// the row, SQLite runs one after the other), see Done if it committed and are
-// New if it failed; nobody sees Running. Work in several transactions commits
-// the claim first; a claim that was never finished is New again after 2 minutes.
-func (tx *Tx) ClaimIdempotency(scope, requestHash []byte) (is Idempotency, err error) {
-	mine := false
-	err = tx.later(func(row) error { mine = true; return nil },
-		`insert into idempotency (scope, request_hash, status, response, created_at) values ($1, $2, 0, $3, $4)
-		on conflict (scope) do update set request_hash = excluded.request_hash, status = 0, response = excluded.response, created_at = excluded.created_at
-		where idempotency.created_at <= $5 or idempotency.status = 0 and idempotency.created_at <= $6 returning 1`,
-		scope, requestHash, []byte{}, tx.Now, tx.Now.Add(-idempotencyKept), tx.Now.Add(-idempotencyDead))
-	if err != nil {
-		return is, err
-	}
-	var hash []byte
-	if _, err = tx.one([]any{&hash, &is.Status, &is.Response}, `select request_hash, status, response from idempotency where scope = $1`, scope); err != nil {
-		return is, err
-	}
-	switch {
-	case mine:
-		return Idempotency{State: IdempotencyNew}, nil
-	case string(hash) != string(requestHash):
-		return Idempotency{State: IdempotencyOther}, nil
-	case is.Status == 0:
-		return Idempotency{State: IdempotencyRunning}, nil
-	}
-	is.State = IdempotencyDone
-	return is, nil
-}
-
-// FinishIdempotency remembers the answer of the call that claimed the key. Only
-// 2xx answers are to be remembered; see DropIdempotency for the others.
-func (tx *Tx) FinishIdempotency(scope []byte, status int, response []byte) error {
-	return tx.exec(`update idempotency set status = $2, response = $3 where scope = $1 and status = 0`, scope, status, response)
-}
-
-// DropIdempotency forgets a claim whose call failed, so that a retry is new.
-// Within the failing command's own transaction the rollback does it.
-func (tx *Tx) DropIdempotency(scope []byte) error {
-	return tx.exec(`delete from idempotency where scope = $1 and status = 0`, scope)
-}
-
-// DeleteExpired removes up to limit each of used bodies and idempotency keys
-// that are too old, and signing keys long retired. It returns how many rows went.
+// DeleteExpired removes up to limit used bodies that are too old, and signing
+// keys long retired. It returns how many rows went.
 func (tx *Tx) DeleteExpired(limit int) (deleted int64, err error) {
 	for _, q := range []struct {
 		sql  string
 		args []any
 	}{
 		{`delete from replays where digest in (select digest from replays where expires_at <= $1 order by expires_at limit $2)`, []any{tx.Now, limit}},
-		{`delete from idempotency where scope in (select scope from idempotency where created_at <= $1 order by created_at limit $2)`, []any{tx.Now.Add(-idempotencyKept), limit}},
 		{`delete from signing_keys where retired_at > 0 and retired_at <= $1`, []any{tx.Now.Add(-signingKeyKept)}},
 	} {
 		n, err := tx.count(q.sql, q.args...)

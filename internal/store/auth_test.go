@@ -1,9 +1,6 @@
 package store_test
 
 import (
-	"context"
-	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -211,108 +208,4 @@ func TestReplays(t *testing.T) {
 			t.Error("the wrong one was deleted")
 		}
 	})
-}
-
-func TestIdempotency(t *testing.T) {
-	clocked(t, func(t *testing.T, s *store.Store, c *tracttest.Clock) {
-		key, hash := []byte("key"), []byte("hash")
-		claim := func(hash []byte) (is store.Idempotency) {
-			t.Helper()
-			update(t, s, func(tx *store.Tx) (err error) { is, err = tx.ClaimIdempotency(key, hash); return err })
-			return is
-		}
-		want := func(what string, got store.Idempotency, state store.IdempotencyState) {
-			t.Helper()
-			if got.State != state {
-				t.Errorf("%s: state %d, want %d", what, got.State, state)
-			}
-		}
-		want("first", claim(hash), store.IdempotencyNew)
-		want("while it runs", claim(hash), store.IdempotencyRunning)
-		want("another body", claim([]byte("x")), store.IdempotencyOther)
-		update(t, s, func(tx *store.Tx) error { return tx.DropIdempotency(key) })
-		want("after a failure", claim(hash), store.IdempotencyNew)
-		c.Advance(2 * time.Minute)
-		want("after a crash", claim(hash), store.IdempotencyNew)
-		update(t, s, func(tx *store.Tx) error { return tx.FinishIdempotency(key, 200, []byte(`{"n":1}`)) })
-		update(t, s, func(tx *store.Tx) error { return tx.FinishIdempotency(key, 201, []byte(`late`)) })
-		update(t, s, func(tx *store.Tx) error { return tx.DropIdempotency(key) })
-		c.Advance(24*time.Hour - 3*time.Minute)
-		is := claim(hash)
-		if d := cmp.Diff(store.Idempotency{State: store.IdempotencyDone, Status: 200, Response: []byte(`{"n":1}`)}, is); d != "" {
-			t.Error(d)
-		}
-		want("another body after it", claim([]byte("x")), store.IdempotencyOther)
-		c.Advance(3 * time.Minute)
-		want("a day later", claim([]byte("x")), store.IdempotencyNew)
-		c.Advance(25 * time.Hour)
-		update(t, s, func(tx *store.Tx) error {
-			if n, err := tx.DeleteExpired(10); n != 1 || err != nil {
-				t.Errorf("deleted %d, %v", n, err)
-			}
-			return nil
-		})
-	})
-}
-
-// TestIdempotencyParallel: calls that claim and finish in one transaction wait
-// for each other; one that fails leaves the key to the next.
-func TestIdempotencyParallel(t *testing.T) {
-	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
-		const calls = 12
-		var wg sync.WaitGroup
-		states, answers, errs := make([]store.IdempotencyState, calls), make([]string, calls), make([]error, calls)
-		for i := range calls {
-			wg.Go(func() {
-				errs[i] = s.Update(context.Background(), func(tx *store.Tx) error {
-					is, err := tx.ClaimIdempotency([]byte("key"), []byte("hash"))
-					if err != nil {
-						return err
-					}
-					states[i], answers[i] = is.State, string(is.Response)
-					if is.State != store.IdempotencyNew {
-						return nil
-					}
-					if i%2 == 0 {
-						return tract.Invalid("refused", "this call fails")
-					}
-					answers[i] = fmt.Sprint("answer of ", i)
-					return tx.FinishIdempotency([]byte("key"), 200, []byte(answers[i]))
-				})
-			})
-		}
-		wg.Wait()
-		first := ""
-		for i := range calls {
-			switch {
-			case i%2 == 0 && tract.CodeOf(errs[i]) == "refused" && states[i] == store.IdempotencyNew:
-			case errs[i] != nil:
-				t.Errorf("call %d: %v", i, errs[i])
-			case states[i] == store.IdempotencyNew, states[i] == store.IdempotencyDone:
-			default:
-				t.Errorf("call %d: state %d", i, states[i])
-			}
-			if errs[i] != nil {
-				continue
-			}
-			if first == "" {
-				first = answers[i]
-			}
-			if answers[i] != first || first == "" {
-				t.Errorf("call %d was answered %q, others %q", i, answers[i], first)
-			}
-		}
-		if n := count(states, errs); n != 1 {
-			t.Errorf("%d calls did the work", n)
-		}
-	})
-}
-
-func count(states []store.IdempotencyState, errs []error) (n int) {
-	for i, st := range states {
-		if st == store.IdempotencyNew && errs[i] == nil {
-			n++
-		}
-	}
-	return n
 }

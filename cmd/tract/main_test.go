@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tract/internal/store"
+)
+
+const sample = `version: 1
+clients:
+  - id: acme
+    name: Acme
+    tokens: [{name: main, value: "a-token-in-the-clear-for-tests"}, {name: made}]
+    bots: [{domain_name: faq, language: en, faq: ./faq.csv}]
+    desk: {enabled: true}
+    teams: [{name: Support}]
+    businesses: [{id: 1, name: One, bot: faq, human_assistance: true, default_team: Support, channels: [{platform: webhook, url: "https://acme.example/hook", secret: s3cret-of-the-hook}]}]
+`
+
+// shell runs the command line in a folder of its own.
+type shell struct {
+	t   *testing.T
+	dir string
+	in  string
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	s := &shell{t: t, dir: t.TempDir()}
+	s.write("tract.yaml", sample)
+	s.write("faq.csv", "node_name,question,answer\nHours,when are you open,9 to 18h.\n")
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "TRACT_") && !strings.HasPrefix(name, "TRACT_TEST_") {
+			t.Setenv(name, "")
+			os.Unsetenv(name)
+		}
+	}
+	t.Setenv("TRACT_DATA_DIR", filepath.Join(s.dir, "data"))
+	t.Setenv("TRACT_LOG_LEVEL", "error")
+	return s
+}
+
+func (s *shell) write(name, text string) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+func (s *shell) run(args ...string) (out, errs string, code int) {
+	s.t.Helper()
+	var o, e bytes.Buffer
+	code = run(args, strings.NewReader(s.in), &o, &e)
+	return o.String(), e.String(), code
+}
+
+func (s *shell) must(args ...string) string {
+	s.t.Helper()
+	out, errs, code := s.run(args...)
+	if code != 0 {
+		s.t.Fatalf("tract %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+func (s *shell) fails(want string, args ...string) {
+	s.t.Helper()
+	out, errs, code := s.run(args...)
+	if code == 0 || !strings.Contains(errs, want) {
+		s.t.Errorf("tract %s: exit %d, said %q%q, want %q", strings.Join(args, " "), code, out, errs, want)
+	}
+}
+
+func (s *shell) yaml() string { return filepath.Join(s.dir, "tract.yaml") }
+
+func TestApplyExportAndCredentials(t *testing.T) {
+	s := newShell(t)
+	if out := s.must("apply", "-f", s.yaml(), "--dry-run"); !strings.Contains(out, "+ acme") || !strings.Contains(out, "nothing was applied") || strings.Contains(out, "in-the-clear") {
+		t.Errorf("dry run said %q", out)
+	}
+	if out := s.must("apply", "-f", s.yaml()); !strings.Contains(out, "shown this once") || strings.Contains(out, "s3cret") || strings.Contains(out, "in-the-clear") {
+		t.Errorf("apply said %q", out)
+	}
+	if out := s.must("apply", "-f", s.yaml()); !strings.Contains(out, "nothing to change") {
+		t.Errorf("the second apply said %q", out)
+	}
+	exported := s.must("export")
+	if strings.Contains(exported, "s3cret") || strings.Contains(exported, "in-the-clear") || !strings.Contains(exported, "domain_name: faq") {
+		t.Errorf("exported %q", exported)
+	}
+	if out := s.must("apply", "-f", s.write("again.yaml", exported)); !strings.Contains(out, "nothing to change") {
+		t.Errorf("applying the export said %q", out)
+	}
+	s.write("bad.yaml", strings.Replace(sample, "default_team: Support", "default_team: Suport", 1))
+	s.fails("Suport", "apply", "-f", filepath.Join(s.dir, "bad.yaml"))
+
+	value := strings.TrimSpace(s.must("token", "create", "--client", "acme", "--scopes", "faq", "kms"))
+	if len(value) < 32 {
+		t.Errorf("token %q", value)
+	}
+	if out := s.must("token", "list", "--client", "acme"); !strings.Contains(out, "kms") || strings.Contains(out, value) {
+		t.Errorf("listed %q", out)
+	}
+	s.must("token", "revoke", "--client", "acme", "kms")
+	s.fails("kms", "token", "revoke", "--client", "acme", "kms")
+	s.fails("nobody", "token", "list", "--client", "nobody")
+
+	s.in = "correct horse battery\n"
+	s.must("agent", "create", "--client", "acme", "--name", "Mia", "--teams", "Support", "mia@acme.example")
+	s.fails("already", "agent", "create", "--client", "acme", "--name", "Mia", "mia@acme.example")
+	s.fails("no team", "agent", "create", "--client", "acme", "--name", "Max", "--teams", "Nope", "max@acme.example")
+	s.must("agent", "password", "--client", "acme", "mia@acme.example")
+	s.in = "short\n"
+	s.fails("12 to 256", "agent", "password", "--client", "acme", "mia@acme.example")
+	if out := s.must("agent", "list", "--client", "acme"); !strings.Contains(out, "mia@acme.example") || strings.Contains(out, "argon2") {
+		t.Errorf("listed %q", out)
+	}
+}
+
+func TestStoreInUseNamesTheServer(t *testing.T) {
+	s := newShell(t)
+	s.must("apply", "-f", s.yaml())
+	st, err := store.Open(context.Background(), store.Options{Dir: filepath.Join(s.dir, "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	s.fails("--server", "apply", "-f", s.yaml())
+	// A copy can be made all the same.
+	s.must("backup", filepath.Join(s.dir, "copy.db"))
+}
+
+func TestBackupAndRestore(t *testing.T) {
+	s := newShell(t)
+	s.must("apply", "-f", s.yaml())
+	copy := filepath.Join(s.dir, "copy.db")
+	s.must("backup", copy)
+	s.fails("exists", "backup", copy)
+	s.fails("--force", "restore", copy)
+	s.must("restore", "--force", copy)
+	if out := s.must("apply", "-f", s.yaml()); !strings.Contains(out, "nothing to change") {
+		t.Errorf("the restored store differs: %q", out)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "data", "tract.db.before-restore")); err != nil {
+		t.Error("the replaced store was not kept:", err)
+	}
+	s.write("junk.db", "this is not a database, whatever its name says")
+	s.fails("damaged", "restore", "--force", filepath.Join(s.dir, "junk.db"))
+}
+
+func TestDoctor(t *testing.T) {
+	s := newShell(t)
+	s.must("apply", "-f", s.yaml())
+	t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
+	if out := s.must("doctor"); strings.Contains(out, "WRONG") || !strings.Contains(out, "every log entry and page is intact") {
+		t.Errorf("doctor said %q", out)
+	}
+	t.Setenv("TRACT_SECRET_KEY", strings.Repeat("ab", 32))
+	out, _, code := s.run("doctor")
+	if code == 0 || !strings.Contains(out, "cannot be opened") {
+		t.Errorf("with another secret key the doctor said %q (exit %d)", out, code)
+	}
+}
+
+func TestSecretKeyIsMadeOnceAndPrivate(t *testing.T) {
+	s := newShell(t)
+	s.must("apply", "-f", s.yaml())
+	path := filepath.Join(s.dir, "data", "secret.key")
+	st, err := os.Stat(path)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", st, err)
+	}
+	before, _ := os.ReadFile(path)
+	s.must("apply", "-f", s.yaml())
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("the secret key was made anew")
+	}
+}
+
+func TestBadSettingsAreNamed(t *testing.T) {
+	s := newShell(t)
+	for name, c := range map[string]struct{ env, value, want string }{
+		"timeout":  {"TRACT_HOOK_TIMEOUT", "soon", "hook-timeout"},
+		"range":    {"TRACT_HOOK_TIMEOUT", "1h", "TRACT_HOOK_TIMEOUT"},
+		"level":    {"TRACT_LOG_LEVEL", "loud", "log-level"},
+		"listen":   {"TRACT_LISTEN", "8080", "TRACT_LISTEN"},
+		"schedule": {"TRACT_HOOK_RETRY_SCHEDULE", "5s,-1s", "TRACT_HOOK_RETRY_SCHEDULE"},
+		"rate":     {"TRACT_RATE_LIMIT", "0", "TRACT_RATE_LIMIT"},
+		"url":      {"TRACT_PUBLIC_URL", "hub.example", "TRACT_PUBLIC_URL"},
+		"unknown":  {"TRACT_LISTN", "x", "TRACT_LISTN"},
+		"key":      {"TRACT_SECRET_KEY", "short", "secret key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
+			t.Setenv(c.env, c.value)
+			s.t = t
+			s.fails(c.want, "serve")
+		})
+	}
+}
+
+func TestConfigurationFile(t *testing.T) {
+	s := newShell(t)
+	t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
+	s.fails("liste", "serve", "--config", s.write("unknown.yaml", "liste: 127.0.0.1:0\n"))
+	s.fails("hook-timeout", "serve", "--config", s.write("bad.yaml", "hook_timeout: soon\n"))
+	// The environment wins over the file: its bad value is the one complained of.
+	t.Setenv("TRACT_HOOK_TIMEOUT", "90s")
+	s.fails("1m30s", "serve", "--config", s.write("good.yaml", "hook_timeout: 2s\n"))
+	// A flag wins over both.
+	s.fails("2m0s", "serve", "--hook-timeout", "2m", "--config", filepath.Join(s.dir, "good.yaml"))
+}
+
+func TestVersion(t *testing.T) {
+	s := newShell(t)
+	if out := s.must("version"); !strings.HasPrefix(out, "tract dev, commit ") || !strings.Contains(out, "go1.") {
+		t.Errorf("said %q", out)
+	}
+}
