@@ -28,6 +28,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +68,44 @@ func TestFaultKill(t *testing.T) {
 		stop()
 		w.settle(t)
 		w.check(t, kills)
+	})
+}
+
+// TestGracefulStop ends the server by SIGTERM under load: it answers what came in,
+// ends in time and without an error, and the next start goes on where it was.
+func TestGracefulStop(t *testing.T) {
+	binary := build(t)
+	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+		w := newWorld(t, binary, o)
+		w.start(t)
+		w.prepare(t)
+		stop := w.load()
+		const stops = 3
+		for range stops {
+			wait(300 * time.Millisecond)
+			if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			cmd := w.cmd
+			go func() { ended <- cmd.Wait() }()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("the server ended with %v", err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("the server did not end within 20 s")
+			}
+			w.cmd = nil
+			w.http.CloseIdleConnections()
+			begun := time.Now()
+			w.start(t)
+			t.Logf("ready again after %s", time.Since(begun).Round(time.Millisecond))
+		}
+		stop()
+		w.settle(t)
+		w.check(t, stops)
 	})
 }
 
