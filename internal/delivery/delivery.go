@@ -12,7 +12,7 @@ package delivery
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,10 +22,15 @@ import (
 	"tract/internal/store"
 )
 
+// caller makes one call; *safehttp.Client is one.
+type caller interface {
+	Do(ctx context.Context, req *http.Request) (*safehttp.Response, error)
+}
+
 // Config is what a Dispatcher needs. Fields with a default may be left out.
 type Config struct {
 	Store  *store.Store
-	HTTP   *safehttp.Client
+	HTTP   caller // ends every call by a deadline of its own
 	Sealer *sign.Sealer
 	Log    *slog.Logger
 	Now    func() time.Time
@@ -37,7 +42,7 @@ type Config struct {
 	InFlight  int             // calls at once over all endpoints; 1024
 	PerClient int             // calls at once for one client; 512
 	Metrics   *Metrics        // nil counts nowhere
-	Observe   func(Event)     // hears of every attempt; must be quick
+	Observe   func(Event)     // hears of every attempt; must be quick and not call back
 	Alarm     func(code string, client, endpoint int64)
 }
 
@@ -63,7 +68,7 @@ const (
 	lanePayloads   = 16
 	payloadBytes   = 64 << 20
 	heartbeatEvery = 3 * time.Second
-	sweepEvery     = 5 * time.Second
+	sweepEvery     = time.Second
 	// leaseMargin is the time since the last heartbeat after which nothing new
 	// is sent: an attempt begun before then ends before others take over.
 	leaseMargin = 8 * time.Second
@@ -75,9 +80,9 @@ type Dispatcher struct {
 	done chan struct{} // closed when Run's work must stop being begun
 	wg   sync.WaitGroup
 
-	marks  chan *mark
-	kick   chan struct{}
-	beatAt atomic.Int64 // unix nanoseconds of the last heartbeat; 0 = not running
+	marked chan struct{} // a token when there are marks, or no more will come
+	kick   chan struct{} // a token when lanes are in doubt
+	beatAt atomic.Int64  // unix nanoseconds of the last heartbeat; 0 = not running
 
 	mu        sync.Mutex // guards everything below
 	lanes     map[store.LaneKey]*lane
@@ -87,20 +92,12 @@ type Dispatcher struct {
 	retrying  int
 	clients   map[int64]int // in flight, by client
 	bytes     int           // of payloads in memory
+	replicas  int           // that share the endpoints
+	marks     []*mark       // not yet written, in the order of the attempts
+	unmarked  bool          // no more marks will come
 	stopping  bool
-	meetings  map[introduction]*meeting // create_user calls not yet tried
-}
-
-// introduction is a tool's first meeting with a thread.
-type introduction struct {
-	thread int64
-	tool   string
-}
-
-// meeting is a create_user call with the lanes that wait for its first attempt.
-type meeting struct {
-	lane    *lane
-	waiting []*lane
+	meetings  map[introduction]*meeting   // create_user calls not yet tried
+	doubts    map[store.LaneKey]time.Time // lanes to be read anew, at least until then
 }
 
 // New makes a dispatcher and lets it hear of commits. Nothing is sent before Run.
@@ -120,8 +117,8 @@ func New(cfg Config) *Dispatcher {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	d := &Dispatcher{cfg: cfg, done: make(chan struct{}), marks: make(chan *mark, 4096), kick: make(chan struct{}, 1),
-		lanes: map[store.LaneKey]*lane{}, endpoints: map[int64]*endpoint{}, clients: map[int64]int{}, meetings: map[introduction]*meeting{}}
+	d := &Dispatcher{cfg: cfg, done: make(chan struct{}), marked: make(chan struct{}, 1), kick: make(chan struct{}, 1), replicas: 1,
+		lanes: map[store.LaneKey]*lane{}, endpoints: map[int64]*endpoint{}, clients: map[int64]int{}, meetings: map[introduction]*meeting{}, doubts: map[store.LaneKey]time.Time{}}
 	cfg.Store.Watch(d)
 	return d
 }
@@ -132,24 +129,29 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if _, err := d.cfg.Store.RegisterReplica(ctx, d.cfg.Name); err != nil {
 		return err
 	}
-	d.beat()
-	var marker sync.WaitGroup
+	d.beatAt.Store(d.cfg.Now().UnixNano())
+	var marker, beater sync.WaitGroup
 	marker.Go(d.markLoop)
+	// The lease is kept until the last call has ended, and apart from the sweeps:
+	// a long one must not cost it.
+	alive, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	beater.Go(func() { d.beatLoop(alive) })
 	d.sweep(ctx)
-	beats, sweeps := time.NewTicker(heartbeatEvery), time.NewTicker(sweepEvery)
-	defer beats.Stop()
+	sweeps := time.NewTicker(sweepEvery)
 	defer sweeps.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			d.stop(&marker)
+			leave()
+			beater.Wait()
+			d.leave()
 			return nil
-		case <-beats.C:
-			d.heartbeat(ctx)
 		case <-sweeps.C:
 			d.sweep(ctx)
 		case <-d.kick:
-			d.sweep(ctx)
+			d.resolve(ctx)
 		}
 	}
 }
@@ -157,50 +159,73 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // Ready says whether the dispatcher runs and holds its lease.
 func (d *Dispatcher) Ready() bool { return d.leased() }
 
-func (d *Dispatcher) beat() { d.beatAt.Store(d.cfg.Now().UnixNano()) }
-
 func (d *Dispatcher) leased() bool {
 	at := d.beatAt.Load()
 	return at != 0 && d.cfg.Now().Sub(time.Unix(0, at)) < leaseMargin
 }
 
-func (d *Dispatcher) heartbeat(ctx context.Context) {
-	begun := d.cfg.Now()
-	alive, err := d.cfg.Store.Heartbeat(ctx)
-	if err != nil {
-		d.cfg.Log.Warn("heartbeat failed", "error", err)
-		return
-	}
-	if !alive {
-		// Others may have taken our lanes over: forget them and begin anew.
-		d.cfg.Log.Warn("lease lost")
-		if _, err := d.cfg.Store.RegisterReplica(ctx, d.cfg.Name); err != nil {
-			d.cfg.Log.Error("register failed", "error", err)
+func (d *Dispatcher) beatLoop(ctx context.Context) {
+	beats := time.NewTicker(heartbeatEvery)
+	defer beats.Stop()
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case <-beats.C:
+			d.heartbeat(ctx)
 		}
-		d.mu.Lock()
-		for _, l := range d.lanes {
-			d.forget(l)
-		}
-		d.mu.Unlock()
-		begun = d.cfg.Now()
-	}
-	d.beatAt.Store(begun.UnixNano())
-	d.mu.Lock()
-	d.pump()
-	d.mu.Unlock()
-	if !alive {
-		d.sweep(ctx)
 	}
 }
 
-// sweep takes over open lanes whose owner is dead, and looks whether endpoints
-// changed elsewhere.
+func (d *Dispatcher) heartbeat(ctx context.Context) {
+	begun := d.cfg.Now()
+	alive, err := d.cfg.Store.Heartbeat(ctx)
+	if err == nil && !alive {
+		d.cfg.Log.Warn("lease lost")
+		begun = d.cfg.Now()
+		err = d.reregister(ctx)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			d.cfg.Log.Warn("heartbeat failed", "error", err)
+		}
+		return
+	}
+	d.beatAt.Store(begun.UnixNano())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pump()
+}
+
+// reregister begins anew after the lease was lost: others may have taken over
+// what we had under the old number. The sweep takes the rest.
+func (d *Dispatcher) reregister(ctx context.Context) error {
+	d.beatAt.Store(0)
+	id, err := d.cfg.Store.RegisterReplica(ctx, d.cfg.Name)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanes {
+		if l.known && l.owner != id { // some may have been claimed under the new number already
+			d.forget(l)
+		}
+	}
+	return nil
+}
+
+// sweep takes over open lanes whose owner is dead, looks at those in doubt, and
+// whether endpoints changed elsewhere.
 func (d *Dispatcher) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		var taken []store.Lane
+		replicas := 0
 		err := d.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
-			taken, err = tx.ClaimLanes(0, claimPage)
+			if taken, err = tx.ClaimLanes(claimPage); err != nil {
+				return err
+			}
+			replicas, err = tx.CountReplicas()
 			return err
 		})
 		if err != nil {
@@ -209,17 +234,19 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 			}
 			return
 		}
-		d.adoptLanes(taken)
+		d.adoptLanes(taken, replicas)
 		if len(taken) < claimPage {
 			break
 		}
 	}
+	d.resolve(ctx)
 	d.refresh(ctx)
 	d.writeHealth(ctx)
 }
 
 const claimPage = 500
 
+// stop lets what is in flight end and writes what came of it.
 func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	d.mu.Lock()
 	d.stopping = true
@@ -229,13 +256,58 @@ func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	d.mu.Unlock()
 	close(d.done)
 	d.wg.Wait()
-	close(d.marks)
+	d.mu.Lock()
+	d.unmarked = true
+	d.mu.Unlock()
+	token(d.marked)
 	marker.Wait()
+}
+
+func (d *Dispatcher) stopped() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// leave gives the lanes back.
+func (d *Dispatcher) leave() {
+	d.beatAt.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	d.writeHealth(ctx)
 	if err := d.cfg.Store.LeaveReplica(ctx); err != nil {
 		d.cfg.Log.Warn("leaving failed", "error", err)
+	}
+}
+
+// insist does what must not be given up because the store does not answer.
+func (d *Dispatcher) insist(what string, do func(context.Context) error) {
+	d.wg.Go(func() {
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			err := do(ctx)
+			cancel()
+			if err == nil {
+				return
+			}
+			d.cfg.Log.Warn("store did not answer; trying again", "doing", what, "error", err)
+			select {
+			case <-d.done:
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	})
+}
+
+// token wakes the loop that reads ch, if it is not about to wake anyway.
+func token(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }
 
@@ -251,7 +323,8 @@ func (d *Dispatcher) Appending(keys []store.LaneKey) {
 	}
 }
 
-// Aborted ends an Appending whose commit failed.
+// Aborted ends an Appending whose commit failed, or seemed to: where the answer
+// was lost the store knows better, and the commit may yet come to pass.
 func (d *Dispatcher) Aborted(keys []store.LaneKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -259,8 +332,13 @@ func (d *Dispatcher) Aborted(keys []store.LaneKey) {
 		l := d.lane(k)
 		l.pins--
 		d.tidy(l)
+		d.doubt(k, commitLimit)
 	}
 }
+
+// commitLimit is the time after which a commit without an answer has either
+// happened or will not.
+const commitLimit = 20 * time.Second
 
 // Committed takes what a commit appended.
 func (d *Dispatcher) Committed(c *store.Commit) {
@@ -283,31 +361,39 @@ func (d *Dispatcher) Committed(c *store.Commit) {
 func (d *Dispatcher) appended(a *store.Append) {
 	l := d.lane(a.Lane)
 	l.pins--
-	if a.State.Owner == 0 || !d.cfg.Store.IsReplica(a.State.Owner) || d.stopping {
+	if !d.cfg.Store.IsReplica(a.State.Owner) || d.stopping {
 		d.tidy(l)
 		return
 	}
 	d.merge(l, a.State)
-	if len(l.queue) == int(a.Seq-1-l.done) && len(l.queue) < lanePayloads && d.bytes+len(a.Payload) <= payloadBytes {
+	if l.known && int64(len(l.queue)) == a.Seq-1-l.done && len(l.queue) < lanePayloads && d.bytes+len(a.Payload) <= payloadBytes {
 		l.queue = append(l.queue, a.Delivery)
 		d.bytes += len(a.Payload)
 	}
-	if a.Tool != "" && a.DeliverySeq == 0 && l.attempt == 0 {
-		d.meetings[introduction{a.Lane.Thread, string(a.Tool)}] = &meeting{lane: l}
+	if a.Tool != "" && a.DeliverySeq == 0 {
+		d.meet(l, introduction{a.Lane.Thread, string(a.Tool)})
 	}
 	d.offer(l)
 }
 
-// adoptLanes takes lanes read from the store.
-func (d *Dispatcher) adoptLanes(lanes []store.Lane) {
+// adoptLanes takes lanes that the store says are ours.
+func (d *Dispatcher) adoptLanes(lanes []store.Lane, replicas int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if replicas > 0 {
+		d.replicas = replicas
+	}
 	for _, s := range lanes {
-		l := d.lane(s.LaneKey)
-		d.merge(l, s)
-		d.offer(l)
+		d.adopt(s)
 	}
 	d.pump()
 }
 
-func (d *Dispatcher) random() float64 { return rand.Float64() }
+func (d *Dispatcher) adopt(s store.Lane) {
+	if !d.cfg.Store.IsReplica(s.Owner) {
+		return // claimed under a number that we lost meanwhile
+	}
+	l := d.lane(s.LaneKey)
+	d.merge(l, s)
+	d.offer(l)
+}

@@ -27,7 +27,10 @@ type endpoint struct {
 	secrets []string // opened, newest first
 	loaded  bool
 	loading bool
+	stale   bool // it was changed and is to be read anew: no call begins before
+	reread  bool // it was changed while it was being read
 	gone    bool // it does not exist any more
+	burying bool
 
 	lanes    int
 	ready    []*lane
@@ -53,16 +56,17 @@ func (d *Dispatcher) endpoint(id int64) *endpoint {
 
 func (e *endpoint) usable() bool { return !e.loaded || (!e.gone && e.row.Enabled) }
 
-func (e *endpoint) window() int {
+// window is how many calls this process may have in flight: the replicas share.
+func (d *Dispatcher) window(e *endpoint) int {
 	if e.row.Kind == store.EndpointBot {
 		return botWindow
 	}
-	return int(e.size)
+	return max(1, int(e.size)/d.replicas)
 }
 
 // grow widens the window after a success while it is in use.
-func (e *endpoint) grow() {
-	if e.inFlight+1 >= int(e.size) {
+func (d *Dispatcher) grow(e *endpoint) {
+	if e.inFlight+1 >= d.window(e) {
 		e.size = min(windowMost, e.size+1)
 	}
 }
@@ -75,23 +79,32 @@ func (e *endpoint) shrink(now time.Time) {
 	}
 }
 
-// load reads an endpoint anew, in the background.
+// load reads an endpoint anew, in the background. No call to it begins until
+// then: what was changed counts from the answer to whoever changed it.
 func (d *Dispatcher) load(e *endpoint) {
-	if e.loading || d.stopping {
+	if d.stopping {
 		return
 	}
-	e.loading = true
+	e.stale = true
+	if e.loading {
+		e.reread = true
+		return
+	}
+	e.loading, e.reread = true, false
 	d.wg.Go(func() {
 		row, health, err := d.readEndpoint(e.id)
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		e.loading = false
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		switch {
+		case e.reread:
+			d.load(e)
+		case err != nil && !errors.Is(err, store.ErrNotFound):
 			d.cfg.Log.Error("endpoint read failed", "endpoint", e.id, "error", err)
 			time.AfterFunc(time.Second, func() { d.mu.Lock(); defer d.mu.Unlock(); d.load(e) })
-			return
+		default:
+			d.loadedEndpoint(e, row, health, err != nil)
 		}
-		d.loadedEndpoint(e, row, health, err != nil)
 	})
 }
 
@@ -111,10 +124,8 @@ func (d *Dispatcher) readEndpoint(id int64) (row store.Endpoint, h store.Health,
 // loadedEndpoint takes a row in. An endpoint that was enabled again begins
 // slowly with everything that waited for it.
 func (d *Dispatcher) loadedEndpoint(e *endpoint, row store.Endpoint, h store.Health, gone bool) {
-	wasOff := e.loaded && !e.usable()
-	if e.loaded && row.Generation < e.row.Generation {
-		return
-	}
+	e.stale = false
+	back := e.loaded && !gone && row.Enabled && (!e.usable() || row.EnabledAt.After(e.row.EnabledAt))
 	if !e.loaded {
 		e.health = h
 	}
@@ -123,68 +134,95 @@ func (d *Dispatcher) loadedEndpoint(e *endpoint, row store.Endpoint, h store.Hea
 		e.client = row.Client
 	}
 	e.secrets = d.openSecrets(row)
-	if wasOff && e.usable() {
+	if back {
 		e.size = windowLeast
 		e.health.ConsecutiveFailures = 0
-		d.wg.Go(func() { d.claimEndpoint(e.id) })
+		d.claimEndpoint(e.id)
 	}
 	if !e.usable() {
-		for _, l := range d.lanes {
-			if l.ep == e && !l.busy {
-				l.stopTimer()
-				d.freePayloads(l)
-				if !l.queued {
-					d.tidy(l)
-				}
-			}
-		}
+		d.quiet(e)
 	}
 	d.pump()
 }
 
-func (d *Dispatcher) openSecrets(row store.Endpoint) []string {
-	var out []string
-	for i, sealed := range row.Secrets {
-		if i > 0 && d.cfg.Now().After(row.SecretUntil) {
-			break
+// quiet lets go of everything that was to be sent to an endpoint.
+func (d *Dispatcher) quiet(e *endpoint) {
+	for _, l := range d.lanes {
+		if l.ep == e && !l.busy && !l.queued {
+			l.stopTimer()
+			d.offer(l)
 		}
+	}
+	d.unqueue(e)
+	if e.gone && e.lanes == 0 {
+		delete(d.endpoints, e.id)
+	}
+}
+
+// bury makes dead letters of what was appended for an endpoint that was removed
+// at the same moment: nobody else would ever look at it.
+func (d *Dispatcher) bury(id int64) {
+	e := d.endpoints[id]
+	if e == nil || e.burying || d.stopping {
+		return
+	}
+	e.burying = true
+	d.insist("bury what a removed endpoint left", func(ctx context.Context) error {
+		if err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.BuryOrphans(id) }); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		e.burying = false
+		return nil
+	})
+}
+
+// openSecrets opens an endpoint's secrets; one that cannot be opened is "".
+func (d *Dispatcher) openSecrets(row store.Endpoint) []string {
+	out := make([]string, len(row.Secrets))
+	for i, sealed := range row.Secrets {
 		plain, err := d.cfg.Sealer.Open(sealed, store.SecretContext(row.Client))
 		if err != nil {
 			d.cfg.Log.Error("secret cannot be opened", "endpoint", row.ID, "error", err)
 			continue
 		}
-		out = append(out, string(plain))
+		out[i] = string(plain)
 	}
 	return out
 }
 
-// claimEndpoint takes everything that waits for one endpoint.
-func (d *Dispatcher) claimEndpoint(id int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	after := int64(0)
-	for {
-		var lanes, taken []store.Lane
-		err := d.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
-			if taken, err = tx.ClaimLanes(0, claimPage); err != nil {
-				return err
-			}
-			lanes, err = tx.ListOwnLanes(id, after, claimPage)
-			return err
-		})
-		if err != nil {
-			d.cfg.Log.Warn("taking an endpoint's lanes failed", "endpoint", id, "error", err)
-			return
-		}
-		d.adoptLanes(taken)
-		d.adoptLanes(lanes)
-		if len(lanes) < claimPage && len(taken) < claimPage {
-			return
-		}
-		if len(lanes) > 0 {
-			after = lanes[len(lanes)-1].Thread
+// valid picks the secrets to sign with now: the newest, and the older ones
+// while they are being replaced.
+func valid(row *store.Endpoint, secrets []string, now time.Time) (out []string) {
+	for i, s := range secrets {
+		if s != "" && (i == 0 || !now.After(row.SecretUntil)) {
+			out = append(out, s)
 		}
 	}
+	return out
+}
+
+// claimEndpoint takes everything of ours that waits for one endpoint; the sweep
+// takes what dead replicas left.
+func (d *Dispatcher) claimEndpoint(id int64) {
+	after := int64(0)
+	d.insist("take up an endpoint's lanes", func(ctx context.Context) error {
+		for {
+			var lanes []store.Lane
+			if err := d.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+				lanes, err = tx.ListOwnLanes(id, after, claimPage)
+				return err
+			}); err != nil {
+				return err
+			}
+			d.adoptLanes(lanes, 0)
+			if len(lanes) < claimPage || d.stopped() {
+				return nil
+			}
+			after = lanes[len(lanes)-1].Thread
+		}
+	})
 }
 
 // refresh looks whether known endpoints were changed by others.
@@ -195,7 +233,7 @@ func (d *Dispatcher) refresh(ctx context.Context) {
 	d.mu.Lock()
 	known := make(map[int64]int64, len(d.endpoints))
 	for id, e := range d.endpoints {
-		if e.loaded {
+		if e.loaded && !e.gone {
 			known[id] = e.row.Generation
 		}
 	}
@@ -207,7 +245,9 @@ func (d *Dispatcher) refresh(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range changed {
-		d.load(d.endpoint(id))
+		if e := d.endpoints[id]; e != nil {
+			d.load(e)
+		}
 	}
 }
 
@@ -225,7 +265,16 @@ func (d *Dispatcher) writeHealth(ctx context.Context) {
 	if len(seen) == 0 {
 		return
 	}
-	if err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutHealths(seen) }); err != nil && ctx.Err() == nil {
-		d.cfg.Log.Warn("health not written", "error", err)
+	err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutHealths(seen) })
+	if err == nil {
+		return
+	}
+	d.cfg.Log.Warn("health not written", "error", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range seen {
+		if e := d.endpoints[id]; e != nil {
+			e.dirty = true
+		}
 	}
 }

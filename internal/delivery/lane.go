@@ -13,7 +13,8 @@ import (
 type lane struct {
 	key   store.LaneKey
 	ep    *endpoint
-	known bool // merged with the store's row at least once
+	known bool // the store has said that it is ours, by this fence
+	owner int64
 	fence int64
 	last  int64
 	done  int64
@@ -22,12 +23,15 @@ type lane struct {
 	attempt int
 	firstAt time.Time
 	nextAt  time.Time
+	again   bool // an earlier ladder of this delivery was cut off
 
-	pins   int  // commits under way that append
-	marks  int  // marks not yet written
-	busy   bool // in flight, or being read from the store
-	queued bool // in its endpoint's list
-	timer  *time.Timer
+	pins    int  // commits under way that append
+	marks   int  // marks not yet written
+	busy    bool // in flight, or being read from the store
+	queued  bool // in its endpoint's list
+	doubted bool // not to be sent from before the store was read again
+	meeting *meeting
+	timer   *time.Timer
 }
 
 // lane finds or makes the entry of a lane.
@@ -41,14 +45,15 @@ func (d *Dispatcher) lane(k store.LaneKey) *lane {
 	return l
 }
 
-// merge takes in a row of the store. With the same fence memory is ahead of the
-// store; with a newer one the store is right.
+// merge takes in a row of the store that names us as the owner. With the same
+// fence memory is ahead of the store; with a newer one the store is right. A
+// fence that was lost stays lost, whatever a late answer says.
 func (d *Dispatcher) merge(l *lane, s store.Lane) {
 	switch {
-	case !l.known || s.Fence > l.fence:
-		l.known, l.fence, l.done, l.attempt, l.firstAt, l.nextAt = true, s.Fence, s.Done, s.Attempt, s.FirstAt, s.NextAt
+	case s.Fence > l.fence:
+		l.known, l.owner, l.fence, l.done, l.attempt, l.firstAt, l.nextAt, l.again = true, s.Owner, s.Fence, s.Done, s.Attempt, s.FirstAt, s.NextAt, false
 		d.freePayloads(l)
-	case s.Fence < l.fence:
+	case s.Fence < l.fence || !l.known:
 		return
 	case s.Done > l.done: // settled by a bot's answer
 		d.settle(l, s.Done)
@@ -61,12 +66,21 @@ func (d *Dispatcher) merge(l *lane, s store.Lane) {
 func (d *Dispatcher) settle(l *lane, seq int64) {
 	for len(l.queue) > 0 && l.queue[0].Seq <= seq {
 		d.bytes -= len(l.queue[0].Payload)
+		l.queue[0] = store.Delivery{} // the array lives on
 		l.queue = l.queue[1:]
 	}
 	if seq > l.done {
 		l.done = seq
 	}
-	l.attempt, l.firstAt, l.nextAt = 0, time.Time{}, time.Time{}
+	l.attempt, l.firstAt, l.nextAt, l.again = 0, time.Time{}, time.Time{}, false
+}
+
+// restart begins the ladder anew if the endpoint was enabled since it began: who
+// mended a tool gets all attempts again, and at once.
+func (l *lane) restart() {
+	if l.attempt > 0 && l.ep.loaded && l.firstAt.Before(l.ep.row.EnabledAt) {
+		l.attempt, l.firstAt, l.nextAt, l.again = 0, time.Time{}, time.Time{}, true
+	}
 }
 
 func (l *lane) open() bool { return l.known && l.last > l.done }
@@ -93,17 +107,19 @@ func (d *Dispatcher) drop(l *lane) {
 	l.stopTimer()
 	d.freePayloads(l)
 	delete(d.lanes, l.key)
-	l.ep.lanes--
-	if l.ep.loaded && l.ep.row.Category == "user_events" {
-		d.introduced(l, string(l.ep.row.Tool))
+	e := l.ep
+	if e.lanes--; e.lanes == 0 && (e.gone || !e.loaded && !e.loading) {
+		delete(d.endpoints, e.id)
 	}
+	d.introduced(l)
 }
 
 // forget makes a lane unknown: somebody else may have it.
 func (d *Dispatcher) forget(l *lane) {
 	l.stopTimer()
 	d.freePayloads(l)
-	l.known, l.last, l.done = false, 0, 0
+	l.known, l.last, l.done, l.attempt = false, 0, 0, 0
+	d.introduced(l)
 	d.tidy(l)
 }
 
@@ -123,10 +139,14 @@ func (d *Dispatcher) offer(l *lane) {
 		return
 	}
 	if l.ep.loaded && !l.ep.usable() {
+		if l.ep.gone {
+			d.bury(l.ep.id)
+		}
 		d.freePayloads(l)
 		d.tidy(l)
 		return
 	}
+	l.restart()
 	if in := l.nextAt.Sub(d.cfg.Now()); in > 0 {
 		d.later(l, in)
 		return
@@ -171,43 +191,39 @@ func (d *Dispatcher) pump() {
 	if d.stopping || !d.leased() {
 		return
 	}
-	stuck := 0
-	for len(d.ring) > 0 && stuck < len(d.ring) && d.inFlight < d.cfg.InFlight {
+	// passed counts those in a row that had nothing to begin.
+	for passed := 0; passed < len(d.ring) && d.inFlight < d.cfg.InFlight; {
 		e := d.ring[0]
-		copy(d.ring, d.ring[1:])
-		d.ring[len(d.ring)-1] = e
-		if l := d.take(e); l != nil {
-			stuck = 0
-			d.begin(l)
-		} else {
-			stuck++
+		d.ring = d.ring[1:]
+		e.inRing = false
+		l := d.take(e)
+		if len(e.ready)+len(e.retries) > 0 {
+			d.enter(e)
 		}
-		if len(e.ready)+len(e.retries) == 0 {
-			e.inRing = false
-			d.ring = d.ring[:len(d.ring)-1]
-			stuck = 0
+		switch {
+		case l != nil:
+			passed = 0
+			d.begin(l)
+		case e.inRing:
+			passed++
 		}
 	}
 }
 
 // take gives the endpoint's next lane, if it may be called now.
 func (d *Dispatcher) take(e *endpoint) *lane {
-	if !e.loaded {
+	if !e.loaded || e.stale {
 		return nil
 	}
 	if !e.usable() {
-		for _, l := range slices.Concat(e.ready, e.retries) {
-			l.queued = false
-			d.freePayloads(l)
-			d.tidy(l)
-		}
-		e.ready, e.retries = nil, nil
+		d.unqueue(e)
 		return nil
 	}
-	if e.inFlight >= e.window() || d.clients[e.client] >= d.cfg.PerClient {
+	window := d.window(e)
+	if e.inFlight >= window || d.clients[e.client] >= d.cfg.PerClient {
 		return nil
 	}
-	if len(e.retries) > 0 && d.retrying < max(1, d.cfg.InFlight/retryShare) && (len(e.ready) == 0 || e.retrying < max(1, e.window()/retryShare)) {
+	if len(e.retries) > 0 && d.retrying < max(1, d.cfg.InFlight/retryShare) && (len(e.ready) == 0 || e.retrying < max(1, window/retryShare)) {
 		l := e.retries[0]
 		e.retries = e.retries[1:]
 		return l
@@ -220,10 +236,21 @@ func (d *Dispatcher) take(e *endpoint) *lane {
 	return nil
 }
 
+// unqueue lets go of the lanes of an endpoint that may not be called.
+func (d *Dispatcher) unqueue(e *endpoint) {
+	lanes := slices.Concat(e.ready, e.retries)
+	e.ready, e.retries = nil, nil
+	for _, l := range lanes {
+		l.queued = false
+		d.offer(l)
+	}
+}
+
 // begin sends the lane's next delivery, or reads it first.
 func (d *Dispatcher) begin(l *lane) {
 	l.queued = false
-	if !l.open() {
+	// A bot's answer moves the lane in the store itself, past no mark of ours.
+	if !l.open() || l.doubted || (l.marks > 0 && l.ep.row.Kind == store.EndpointBot) {
 		d.tidy(l)
 		return
 	}
@@ -231,6 +258,7 @@ func (d *Dispatcher) begin(l *lane) {
 		meeting.waiting = append(meeting.waiting, l)
 		return
 	}
+	l.restart()
 	l.busy = true
 	d.inFlight++
 	d.clients[l.ep.client]++
@@ -241,35 +269,6 @@ func (d *Dispatcher) begin(l *lane) {
 		l.ep.retrying++
 	}
 	d.wg.Go(func() { d.work(l, retry) })
-}
-
-// mustWait: a tool's first message waits for one attempt to introduce its user.
-func (d *Dispatcher) mustWait(l *lane) *meeting {
-	if l.done != 0 || len(l.queue) == 0 {
-		return nil
-	}
-	first := &l.queue[0]
-	if first.Tool == "" || first.DeliverySeq == 0 {
-		return nil
-	}
-	m := d.meetings[introduction{l.key.Thread, string(first.Tool)}]
-	if m == nil || m.lane.attempt > 0 || !m.lane.open() || !m.lane.ep.usable() {
-		return nil
-	}
-	return m
-}
-
-// introduced lets the lanes go on that waited for a create_user call.
-func (d *Dispatcher) introduced(l *lane, tool string) {
-	k := introduction{l.key.Thread, tool}
-	m := d.meetings[k]
-	if m == nil || m.lane != l {
-		return
-	}
-	delete(d.meetings, k)
-	for _, other := range m.waiting {
-		d.offer(other)
-	}
 }
 
 // work is one call of a lane from start to end.
@@ -298,10 +297,10 @@ func (d *Dispatcher) next(l *lane) (item store.Delivery, ok bool) {
 	if len(l.queue) > 0 {
 		item, ok = l.queue[0], true
 	}
-	key, done, fence := l.key, l.done, l.fence
+	key, done, fence, known := l.key, l.done, l.fence, l.known
 	d.mu.Unlock()
-	if ok {
-		return item, true
+	if ok || !known {
+		return item, ok
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -314,16 +313,25 @@ func (d *Dispatcher) next(l *lane) (item store.Delivery, ok bool) {
 		d.cfg.Log.Error("outbox read failed", "error", err)
 		return store.Delivery{}, false
 	}
+	if len(rows) > 0 {
+		if waits, err := d.stranger(&rows[0]); err != nil || waits {
+			return store.Delivery{}, false
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l.fence != fence || l.done != done || len(rows) == 0 || rows[0].Seq != done+1 {
+	if !l.known || l.fence != fence || l.done != done || len(rows) == 0 || rows[0].Seq != done+1 {
 		return store.Delivery{}, false
 	}
 	if len(l.queue) == 0 {
-		l.queue = rows
 		for i := range rows {
+			if i > 0 && d.bytes+len(rows[i].Payload) > payloadBytes {
+				rows = rows[:i]
+				break
+			}
 			d.bytes += len(rows[i].Payload)
 		}
+		l.queue = rows
 	}
 	return rows[0], true
 }

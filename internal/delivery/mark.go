@@ -1,7 +1,11 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"tract"
@@ -12,17 +16,21 @@ import (
 type mark struct {
 	store.Mark
 	lane      *lane
-	tool      tract.ReceiverID
+	tool      tract.ReceiverID // whose name for the user ectUserID is
 	ectUserID string
-	disable   string    // reason to disable the endpoint
-	since     time.Time // first attempt of the delivery whose ladder was used up
-	endpoint  store.Endpoint
+	disable   string         // reason to disable the endpoint
+	disabled  bool           // and whether that was done
+	since     time.Time      // first attempt of the delivery whose ladder was used up
+	endpoint  store.Endpoint // as it was called
 }
 
 // conclude draws the consequences of an attempt: it moves the lane on, or sets
 // its next time, and hands a mark to the writer.
 func (d *Dispatcher) conclude(l *lane, o outcome) {
 	now := d.cfg.Now()
+	if !o.nothing {
+		d.introduced(l)
+	}
 	if !l.known || (!o.nothing && o.item.Seq != l.done+1) {
 		return // the lane was lost or settled meanwhile
 	}
@@ -31,10 +39,7 @@ func (d *Dispatcher) conclude(l *lane, o outcome) {
 		return
 	}
 	e := l.ep
-	if o.item.DeliverySeq == 0 && o.item.Tool != "" {
-		defer d.introduced(l, string(o.item.Tool))
-	}
-	m := &mark{lane: l, tool: o.item.Tool, endpoint: e.row}
+	m := &mark{lane: l, endpoint: o.row}
 	m.Lane, m.Fence, m.Seq = l.key, l.fence, o.item.Seq
 	ev := d.event(l, &o)
 	switch {
@@ -51,24 +56,20 @@ func (d *Dispatcher) conclude(l *lane, o outcome) {
 	}
 	if m.Done {
 		d.settle(l, o.item.Seq)
+	} else {
+		d.freePayloads(l) // a lane that waits keeps no memory from those that do not
 	}
-	if e.row.Kind != store.EndpointBot || !m.Done || m.Dead != "" {
+	if e.row.Kind == store.EndpointBot && m.Done && m.Dead == "" {
+		d.turnSettled(l, &o)
+	} else {
 		l.marks++
-		d.send(m)
+		d.marks = append(d.marks, m)
+		token(d.marked)
 	}
 	d.cfg.Metrics.observe(&ev)
 	d.log(&ev)
 	if d.cfg.Observe != nil {
 		d.cfg.Observe(ev)
-	}
-}
-
-// send hands a mark to the writer without holding up those who hold the mutex.
-func (d *Dispatcher) send(m *mark) {
-	select {
-	case d.marks <- m:
-	default:
-		d.wg.Go(func() { d.marks <- m })
 	}
 }
 
@@ -90,29 +91,53 @@ func (d *Dispatcher) log(ev *Event) {
 	level("delivery attempted", "delivery_id", ev.DeliveryID, "endpoint", ev.Endpoint, "hook", ev.Name, "attempt", ev.Attempt, "status", ev.Status, "outcome", ev.Outcome, "error", ev.Error, "latency_ms", ev.Latency.Milliseconds())
 }
 
+// turnTries is how often a turn is begun that fails for another reason than a
+// store that does not answer: one that cannot be answered must not keep what
+// the user writes next from the bot.
+const turnTries = 5
+
 // turnEnded: the bot settled its turn in its own transaction. One that failed is
-// tried again shortly; it never becomes a dead letter.
+// tried again shortly.
 func (d *Dispatcher) turnEnded(l *lane, o *outcome, m *mark, ev *Event) {
 	if o.ok() {
 		m.Done, ev.Outcome = true, "delivered"
 		return
 	}
 	l.attempt++
+	if l.firstAt.IsZero() {
+		l.firstAt = o.at
+	}
+	if l.attempt >= turnTries && !o.down {
+		m.Done, m.Dead, ev.Outcome = true, "bot_failed", "dead"
+		return
+	}
 	l.nextAt = d.cfg.Now().Add(min(time.Duration(l.attempt)*time.Second, 30*time.Second))
-	m.Attempts, m.FirstAt, m.NextAt = l.attempt, o.at, l.nextAt
+	m.Attempts, m.FirstAt, m.NextAt = l.attempt, l.firstAt, l.nextAt
 	ev.Outcome, ev.NextAt = "retry", l.nextAt
+}
+
+// turnSettled learns what was appended meanwhile, which for other lanes the mark tells.
+func (d *Dispatcher) turnSettled(l *lane, o *outcome) {
+	if o.lane.Fence == 0 { // it could not be read
+		l.doubted = true
+		d.doubt(l.key, 0)
+		return
+	}
+	d.recall(l.key, o.lane)
 }
 
 func (d *Dispatcher) delivered(l *lane, o *outcome, m *mark, ev *Event) {
 	e := l.ep
-	e.grow()
+	d.grow(e)
 	e.health.LastSuccessAt, e.health.ConsecutiveFailures, e.dirty = d.cfg.Now(), 0, true
-	m.Done, m.ectUserID = true, o.ectUserID
-	said := o.said()
-	if l.attempt > 0 || said != "" || o.status != 200 { // a clean first success needs no row
-		m.Attempt = &store.Attempt{Number: l.attempt + 1, At: o.at, Latency: o.latency, Status: o.status, Error: said, Excerpt: o.excerpt}
+	m.Done = true
+	if e.row.Category == "user_events" {
+		m.tool, m.ectUserID = e.row.Tool, o.ectUserID
 	}
-	ev.Outcome, ev.Error = "delivered", said
+	if l.attempt > 0 || l.again || o.said != "" || o.status != 200 { // a clean first success needs no row
+		m.Attempt = &store.Attempt{At: o.at, Latency: o.latency, Status: o.status, Error: o.said, Excerpt: o.excerpt}
+	}
+	ev.Outcome, ev.Error = "delivered", o.said
 }
 
 func (d *Dispatcher) failed(l *lane, o *outcome, m *mark, ev *Event) {
@@ -126,22 +151,22 @@ func (d *Dispatcher) failed(l *lane, o *outcome, m *mark, ev *Event) {
 	if l.firstAt.IsZero() {
 		l.firstAt = o.at
 	}
-	m.Attempt = &store.Attempt{Number: l.attempt, At: o.at, Latency: o.latency, Status: o.status, Error: o.err, Excerpt: o.excerpt}
-	in, more := wait(d.cfg.Ladder, l.attempt, o.retryAfter, d.random())
+	m.Attempt = &store.Attempt{At: o.at, Latency: o.latency, Status: o.status, Error: o.err, Excerpt: o.excerpt}
+	in, more := wait(d.cfg.Ladder, l.attempt, o.retryAfter, rand.Float64())
+	// What an address said before it was replaced is no verdict on the new one.
+	same := e.row.URL == o.row.URL && e.row.EnabledAt.Equal(o.row.EnabledAt)
 	switch {
-	case o.gone:
+	case o.gone && same:
 		m.disable = store.DisabledGone
 		ev.Outcome = "disabled"
-		l.attempt-- // what is queued keeps its whole ladder
-		m.Attempts, m.FirstAt = l.attempt, time.Time{}
-		l.firstAt = time.Time{}
+		m.Attempts, m.FirstAt = l.attempt, l.firstAt // what is queued gets a new ladder when it is enabled
 	case more:
 		l.nextAt = now.Add(in)
 		m.Attempts, m.FirstAt, m.NextAt = l.attempt, l.firstAt, l.nextAt
 		ev.Outcome, ev.NextAt = "retry", l.nextAt
 	default:
 		m.Done, m.Dead, ev.Outcome = true, "exhausted", "dead"
-		if e.health.LastSuccessAt.Before(l.firstAt) { // nothing else got through either
+		if same && e.health.LastSuccessAt.Before(l.firstAt) { // nothing else got through either
 			m.disable, m.since = store.DisabledExhausted, l.firstAt
 		}
 	}
@@ -151,29 +176,32 @@ func (d *Dispatcher) failed(l *lane, o *outcome, m *mark, ev *Event) {
 }
 
 // markLoop writes marks in batches: what came while the last one was written
-// goes into the next.
+// goes into the next. Their order is that of the attempts.
 func (d *Dispatcher) markLoop() {
 	const most = 512
-	for m := range d.marks {
-		batch := []*mark{m}
-	fill:
-		for len(batch) < most {
-			select {
-			case m, ok := <-d.marks:
-				if !ok {
-					break fill
-				}
-				batch = append(batch, m)
-			default:
-				break fill
+	for {
+		d.mu.Lock()
+		n := min(len(d.marks), most)
+		batch, last := d.marks[:n:n], d.unmarked
+		d.marks = d.marks[n:]
+		d.mu.Unlock()
+		switch {
+		case n > 0:
+			if !d.write(batch) {
+				return
 			}
+		case last:
+			return
+		default:
+			<-d.marked
 		}
-		d.write(batch)
 	}
 }
 
-func (d *Dispatcher) write(batch []*mark) {
-	for try := 0; ; try++ {
+// write stores a batch, and tries until it is stored: only a process that ends
+// gives up, and what it sent and did not mark is sent again by the next.
+func (d *Dispatcher) write(batch []*mark) bool {
+	for try := 1; ; try++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return d.writeTx(tx, batch) })
 		cancel()
@@ -181,24 +209,36 @@ func (d *Dispatcher) write(batch []*mark) {
 			break
 		}
 		d.cfg.Log.Error("marks not written", "count", len(batch), "error", err)
-		select {
-		case <-d.done: // what was sent and not marked is sent again after the start
-			if try > 3 {
-				return
-			}
-		default:
+		if d.stopped() && try > 3 {
+			return false
 		}
-		<-time.After(min(time.Duration(try+1)*100*time.Millisecond, 2*time.Second))
+		<-time.After(min(time.Duration(try)*100*time.Millisecond, 2*time.Second))
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, m := range batch {
 		d.written(m)
 	}
 	d.pump()
+	d.mu.Unlock()
+	for _, m := range batch {
+		if m.disabled && d.cfg.Alarm != nil {
+			d.cfg.Alarm("endpoint_disabled", m.endpoint.Client, m.endpoint.ID)
+		}
+	}
+	return true
 }
 
 func (d *Dispatcher) writeTx(tx *store.Tx, batch []*mark) error {
+	// Threads before lanes, each in order, as commands lock them.
+	told := slices.DeleteFunc(slices.Clone(batch), func(m *mark) bool { return m.ectUserID == "" })
+	slices.SortStableFunc(told, func(a, b *mark) int {
+		return cmp.Or(cmp.Compare(a.Lane.Thread, b.Lane.Thread), cmp.Compare(a.tool, b.tool))
+	})
+	for _, m := range told {
+		if err := tx.SetECTUserID(m.Lane.Thread, m.tool, m.ectUserID); err != nil {
+			return err
+		}
+	}
 	marks := make([]*store.Mark, len(batch))
 	for i, m := range batch {
 		marks[i] = &m.Mark
@@ -207,11 +247,6 @@ func (d *Dispatcher) writeTx(tx *store.Tx, batch []*mark) error {
 		return err
 	}
 	for _, m := range batch {
-		if m.ectUserID != "" {
-			if err := tx.SetECTUserID(m.Lane.Thread, m.tool, m.ectUserID); err != nil {
-				return err
-			}
-		}
 		if m.disable != "" {
 			if err := d.disable(tx, m); err != nil {
 				return err
@@ -224,44 +259,48 @@ func (d *Dispatcher) writeTx(tx *store.Tx, batch []*mark) error {
 // disable stops calls to an endpoint for everybody. Threads that the tool owns
 // are looked after by a job: delivery never changes threads.
 func (d *Dispatcher) disable(tx *store.Tx, m *mark) error {
-	if m.disable == store.DisabledExhausted {
-		h, err := tx.Health(m.endpoint.ID)
-		if err != nil {
-			return err
-		}
-		if !h.LastSuccessAt.Before(m.since) { // another replica got through
-			return tx.TouchEndpoint(m.endpoint)
-		}
+	m.disabled = false
+	row, err := tx.Endpoint(m.endpoint.ID) // a read: after it m.Held is known
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
 	}
-	changed, err := tx.DisableEndpoint(m.endpoint, m.disable)
-	if err != nil || !changed {
+	if err != nil {
 		return err
 	}
-	if m.endpoint.Kind == store.EndpointHook && m.endpoint.Category == "message" && m.endpoint.Subcategory == "receive" {
-		if err := tx.InsertJob(store.JobHookDisabled, m.endpoint.Client, map[string]any{"tool": m.endpoint.Tool}, tx.Now); err != nil {
+	if !m.Held || row.URL != m.endpoint.URL || !row.EnabledAt.Equal(m.endpoint.EnabledAt) {
+		return nil // the lane is another's, or the endpoint was replaced
+	}
+	if m.disable == store.DisabledExhausted {
+		h, err := tx.Health(row.ID)
+		if err != nil || !h.LastSuccessAt.Before(m.since) { // another replica got through
 			return err
 		}
 	}
-	return tx.InsertAudit(m.endpoint.Client, "delivery", "endpoint_disabled", string(m.endpoint.Tool), map[string]any{"endpoint": m.endpoint.ID, "reason": m.disable})
+	if m.disabled, err = tx.DisableEndpoint(row, m.disable); err != nil || !m.disabled {
+		return err
+	}
+	if row.Kind == store.EndpointHook && row.Category == "message" && row.Subcategory == "receive" {
+		if err := tx.InsertJob(store.JobHookDisabled, row.Client, map[string]any{"tool": row.Tool}, tx.Now); err != nil {
+			return err
+		}
+	}
+	return tx.InsertAudit(row.Client, "delivery", "endpoint_disabled", string(row.Tool), map[string]any{"endpoint": row.ID, "reason": m.disable})
 }
 
 // written takes back what the store said of a mark.
 func (d *Dispatcher) written(m *mark) {
 	l := m.lane
 	l.marks--
-	if m.disable != "" && d.cfg.Alarm != nil {
-		d.cfg.Alarm("endpoint_disabled", m.endpoint.Client, m.endpoint.ID)
-	}
-	if d.lanes[l.key] != l {
-		return
+	if m.disable != "" && !m.disabled {
+		d.load(l.ep) // it was taken for disabled here
 	}
 	switch {
 	case l.fence != m.Fence:
-	case !m.Held:
-		d.forget(l) // another replica has it
+	case !m.Held: // another replica has it, or a bot's answer was faster
+		l.doubted = true
+		d.doubt(l.key, 0)
 	case m.Last > l.last:
 		l.last = m.Last // appended by another replica
-		d.offer(l)
 	}
-	d.tidy(l)
+	d.offer(l)
 }

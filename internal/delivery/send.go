@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"tract"
 	"tract/internal/safehttp"
 	"tract/internal/sign"
 	"tract/internal/store"
@@ -19,8 +21,10 @@ import (
 // outcome is what came of one attempt.
 type outcome struct {
 	item    store.Delivery
-	nothing bool // nothing was tried
-	skip    bool // settled without a call: a synchronous caller took it
+	row     store.Endpoint // as it was called
+	lane    store.Lane     // of a bot's turn: as it was after the answer
+	nothing bool           // nothing was tried
+	skip    bool           // settled without a call: a synchronous caller took it
 	holdFor time.Duration
 
 	at         time.Time
@@ -31,7 +35,9 @@ type outcome struct {
 	retryAfter time.Duration
 	slow       bool   // time-out, 429 or 503: call less
 	gone       bool   // 410
+	down       bool   // it was the store that did not answer
 	refused    string // dead at once: why
+	said       string // the error that a tool put into its 2xx
 	ectUserID  string
 }
 
@@ -48,17 +54,24 @@ func (d *Dispatcher) attempt(l *lane) outcome {
 		return o
 	}
 	d.mu.Lock()
-	row, secrets, number := l.ep.row, l.ep.secrets, l.attempt+1
+	row, number, now := l.ep.row, l.attempt+1, d.cfg.Now()
+	secrets := valid(&row, l.ep.secrets, now)
+	// Reading took its time: is the lane still ours, the address still good?
+	ready := l.known && !l.ep.stale && l.ep.usable() && d.leased()
 	d.mu.Unlock()
+	if !ready {
+		o.nothing, o.holdFor = true, 100*time.Millisecond
+		return o
+	}
+	o.row, o.at = row, now
 	if tooOld(&item, row) {
 		o.refused = "expired_while_disabled"
 		return o
 	}
-	o.at = d.cfg.Now()
 	if row.Kind == store.EndpointBot {
 		d.turn(&o)
 	} else {
-		d.call(&o, row, secrets, number)
+		d.call(&o, secrets, number)
 	}
 	o.latency = d.cfg.Now().Sub(o.at)
 	return o
@@ -81,20 +94,20 @@ func (d *Dispatcher) hold(o *outcome) (held bool) {
 	if o.item.HoldUntil.IsZero() {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
 	if in := o.item.HoldUntil.Sub(d.cfg.Now()); in > 0 {
 		// Look again soon: the caller usually takes it at once.
 		o.nothing, o.holdFor = true, min(in, 250*time.Millisecond)
-		var rows []store.Delivery
-		if err := d.cfg.Store.View(context.Background(), func(tx *store.Tx) (err error) {
-			rows, err = tx.ListDeliveries(o.item.Lane, o.item.Seq-1, 1)
+		if err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+			now, err := tx.Delivery(o.item.Lane, o.item.Seq)
+			o.skip = err == nil && now.Taken
 			return err
-		}); err == nil && len(rows) == 1 && rows[0].Taken {
-			o.nothing, o.skip = false, true
+		}); err == nil && o.skip {
+			o.nothing = false
 		}
 		return true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
 	send := false
 	if err := d.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
 		send, err = tx.ReleaseHeld(o.item.Lane, o.item.Seq)
@@ -107,17 +120,39 @@ func (d *Dispatcher) hold(o *outcome) (held bool) {
 	return !send
 }
 
+// turn lets the bot answer, and then looks where its lane stands.
 func (d *Dispatcher) turn(o *outcome) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	if err := d.cfg.Bot(ctx, o.item.Payload, o.item.Lane, o.item.Seq); err != nil {
-		o.err = "bot: " + err.Error()
+	if err := d.ask(ctx, o); err != nil {
+		o.err, o.down = clip("bot: "+err.Error(), 300), tract.KindOf(err) == tract.KindUnavailable
+		return
+	}
+	err := d.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		o.lane, _, err = tx.Lane(o.item.Lane)
+		return err
+	})
+	switch {
+	case err != nil:
+		o.lane = store.Lane{}
+	case o.lane.Done < o.item.Seq:
+		o.err = "bot: the turn was left open"
 	}
 }
 
+// ask calls the bot. A panic is this turn's failure and nobody else's.
+func (d *Dispatcher) ask(ctx context.Context, o *outcome) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return d.cfg.Bot(ctx, o.item.Payload, o.item.Lane, o.item.Seq)
+}
+
 // call makes one HTTP call and says what came of it.
-func (d *Dispatcher) call(o *outcome, row store.Endpoint, secrets []string, number int) {
-	req, err := d.request(row.URL, secrets, o.item.WebhookID(), o.item.Payload, number)
+func (d *Dispatcher) call(o *outcome, secrets []string, number int) {
+	req, err := d.request(o.row.URL, secrets, o.item.WebhookID(), o.item.Payload, number)
 	if err != nil {
 		o.refused = "bad_url"
 		return
@@ -128,7 +163,7 @@ func (d *Dispatcher) call(o *outcome, row store.Endpoint, secrets []string, numb
 		o.err, o.slow = describe(class, err), class == "timeout"
 		return
 	}
-	o.status, o.excerpt = res.Status, excerpt(res.Body)
+	o.status, o.excerpt = res.Status, text(string(res.Body), excerptBytes)
 	switch {
 	case res.Status >= 200 && res.Status < 300:
 		o.readAnswer(res.Body)
@@ -170,36 +205,29 @@ type answer struct {
 // kept with the delivery and not tried again.
 func (o *outcome) readAnswer(body []byte) {
 	var a answer
-	if len(body) == 0 || body[0] != '{' || json.Unmarshal(body, &a) != nil {
+	if json.Unmarshal(body, &a) != nil {
 		return
 	}
 	var id string
-	if json.Unmarshal(a.ECTUserID, &id) == nil && len(id) <= 512 {
+	if json.Unmarshal(a.ECTUserID, &id) == nil && len(id) <= 512 && text(id, 512) == id {
 		o.ectUserID = id
 	}
-}
-
-// said is the error that a tool put into its 2xx.
-func (o *outcome) said() string {
-	var a answer
-	if json.Unmarshal([]byte(o.excerpt), &a) != nil {
-		return ""
-	}
 	var s string
-	if json.Unmarshal(a.Error, &s) == nil {
-		return clip(s, 300)
+	switch {
+	case json.Unmarshal(a.Error, &s) == nil:
+		o.said = text(s, 300)
+	case len(a.Error) > 0 && string(a.Error) != "false":
+		o.said = text(string(a.Error), 300)
 	}
-	if len(a.Error) > 0 && !bytes.Equal(a.Error, []byte("null")) && !bytes.Equal(a.Error, []byte("false")) {
-		return clip(string(a.Error), 300)
-	}
-	return ""
 }
 
 // excerptBytes is how much of an answer the delivery log keeps.
 const excerptBytes = 1024
 
-func excerpt(body []byte) string {
-	return clip(strings.ToValidUTF8(strings.ReplaceAll(string(body[:min(len(body), excerptBytes)]), "\x00", ""), ""), excerptBytes)
+// text makes what a stranger wrote fit to be stored: no engine takes a NUL or
+// broken UTF-8, and one mark that cannot be written would hold up all others.
+func text(s string, n int) string {
+	return clip(strings.ToValidUTF8(strings.ReplaceAll(s[:min(len(s), 2*n)], "\x00", ""), ""), n)
 }
 
 func clip(s string, n int) string {
@@ -225,14 +253,12 @@ type TestResult struct {
 
 // Test sends a signed ping to an endpoint, once, outside its lanes.
 func (d *Dispatcher) Test(ctx context.Context, row store.Endpoint, payload []byte) (TestResult, error) {
-	select {
-	case <-d.done:
+	if d.stopped() {
 		return TestResult{}, errStopped
-	default:
 	}
 	begun := d.cfg.Now()
 	id := "msg_ping_" + strconv.FormatInt(row.ID, 10) + "_" + strconv.FormatInt(begun.UnixMicro(), 10)
-	req, err := d.request(row.URL, d.openSecrets(row), id, payload, 1)
+	req, err := d.request(row.URL, valid(&row, d.openSecrets(row), begun), id, payload, 1)
 	if err != nil {
 		return TestResult{}, err
 	}
@@ -242,6 +268,6 @@ func (d *Dispatcher) Test(ctx context.Context, row store.Endpoint, payload []byt
 		out.Error = describe(safehttp.Class(err), err)
 		return out, nil
 	}
-	out.Status, out.Excerpt = res.Status, excerpt(res.Body)
+	out.Status, out.Excerpt = res.Status, text(string(res.Body), excerptBytes)
 	return out, nil
 }

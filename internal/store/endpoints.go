@@ -124,32 +124,35 @@ func (tx *Tx) DisableEndpoint(e Endpoint, reason string) (bool, error) {
 	return true, tx.endpointChanged(e.Client, e.ID)
 }
 
-// TouchEndpoint makes every replica read the endpoint anew.
-func (tx *Tx) TouchEndpoint(e Endpoint) error {
-	if err := tx.exec(`update endpoints set generation = generation + 1 where id = $1`, e.ID); err != nil {
+// DeleteEndpoint unregisters a hook. What was queued for it is dead.
+func (tx *Tx) DeleteEndpoint(e Endpoint) error {
+	// Lanes before endpoints, as the dispatcher's marks lock them.
+	if err := tx.each(func(r row) error { var thread int64; return r.Scan(&thread) },
+		tx.s.engine.forUpdate(`select l.thread from lanes l where l.endpoint = $1 and l.last > l.done order by l.thread`, "l"), e.ID); err != nil {
+		return err
+	}
+	for _, q := range []string{`delete from endpoints where id = $1`, `delete from endpoint_health where endpoint = $1`} {
+		if err := tx.exec(q, e.ID); err != nil {
+			return err
+		}
+	}
+	if err := tx.BuryOrphans(e.ID); err != nil {
 		return err
 	}
 	return tx.endpointChanged(e.Client, e.ID)
 }
 
-// DeleteEndpoint unregisters a hook. What was queued for it is dead.
-func (tx *Tx) DeleteEndpoint(e Endpoint) error {
-	for _, q := range []string{
-		`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at) select o.thread, o.endpoint, o.seq, l.client, 'removed', $2, 0 from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint where o.endpoint = $1 and l.last > l.done and o.seq > l.done on conflict do nothing`,
-	} {
-		if err := tx.exec(q, e.ID, tx.Now); err != nil {
-			return err
-		}
+// BuryOrphans makes dead letters of what is queued for an endpoint that does not
+// exist any more: a command that had read the configuration just before may
+// append after the endpoint was deleted.
+func (tx *Tx) BuryOrphans(endpoint int64) error {
+	if err := tx.exec(`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at)
+		select o.thread, o.endpoint, o.seq, l.client, 'removed', $2, 0 from lanes l join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq > l.done and o.hold_until >= 0
+		where l.endpoint = $1 and l.last > l.done and not exists (select 1 from endpoints e where e.id = $1) on conflict do nothing`, endpoint, tx.Now); err != nil {
+		return err
 	}
-	for _, q := range []string{
-		`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1 where endpoint = $1 and last > done`,
-		`delete from endpoints where id = $1`,
-	} {
-		if err := tx.exec(q, e.ID); err != nil {
-			return err
-		}
-	}
-	return tx.endpointChanged(e.Client, e.ID)
+	return tx.exec(`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1
+		where endpoint = $1 and last > done and not exists (select 1 from endpoints e where e.id = $1)`, endpoint)
 }
 
 // endpointChanged tells the caches.

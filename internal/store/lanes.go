@@ -146,7 +146,7 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 
 // Attempt is one try to deliver.
 type Attempt struct {
-	Number  int
+	Number  int // 1, 2, 3 …; counted by the store
 	At      time.Time
 	Latency time.Duration
 	Status  int    // HTTP status; 0 when there was no answer
@@ -176,10 +176,9 @@ type Mark struct {
 }
 
 // MarkLanes writes what came of deliveries. A mark whose fence is old changes
-// nothing. One mark settles everything before it, so that a batch needs only the
-// newest of a lane.
+// nothing. Marks of one lane are given in the order of their attempts.
 func (tx *Tx) MarkLanes(marks []*Mark) error {
-	slices.SortFunc(marks, func(a, b *Mark) int {
+	slices.SortStableFunc(marks, func(a, b *Mark) int {
 		return cmp.Or(cmp.Compare(a.Lane.Thread, b.Lane.Thread), cmp.Compare(a.Lane.Endpoint, b.Lane.Endpoint), cmp.Compare(a.Seq, b.Seq))
 	})
 	for _, m := range marks {
@@ -192,13 +191,15 @@ func (tx *Tx) MarkLanes(marks []*Mark) error {
 
 func (tx *Tx) mark(m *Mark) error {
 	m.Held = false
+	me := tx.s.replica.Load()
 	if a := m.Attempt; a != nil {
-		if err := tx.exec(`insert into attempts (thread, endpoint, seq, attempt, at, latency_us, status, error, excerpt) values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing`,
-			m.Lane.Thread, m.Lane.Endpoint, m.Seq, a.Number, a.At, a.Latency.Microseconds(), a.Status, a.Error, a.Excerpt); err != nil {
+		if err := tx.exec(`insert into attempts (thread, endpoint, seq, attempt, at, latency_us, status, error, excerpt)
+			select thread, endpoint, $3, 1 + (select coalesce(max(a.attempt), 0) from attempts a where a.thread = $1 and a.endpoint = $2 and a.seq = $3), $4, $5, $6, $7, $8
+			from lanes where thread = $1 and endpoint = $2 and owner = $9 and fence = $10 and done < $3`,
+			m.Lane.Thread, m.Lane.Endpoint, m.Seq, a.At, a.Latency.Microseconds(), a.Status, a.Error, a.Excerpt, me, m.Fence); err != nil {
 			return err
 		}
 	}
-	me := tx.s.replica.Load()
 	if m.Dead != "" {
 		if err := tx.exec(`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at)
 			select thread, endpoint, $3, client, $4, $5, 0 from lanes where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done < $3 on conflict do nothing`,
@@ -228,23 +229,17 @@ func scanLane(r row, l *Lane) error {
 	return r.Scan(&l.Thread, &l.Endpoint, &l.Client, &l.Last, &l.Done, &l.Owner, &l.Fence, &l.Attempt, at(&l.FirstAt), at(&l.NextAt))
 }
 
-// ClaimLanes takes open lanes of enabled endpoints whose owner is dead. With an
-// endpoint it takes, of that endpoint only, also those that are ours already.
-func (tx *Tx) ClaimLanes(endpoint int64, limit int) (out []Lane, err error) {
-	me := tx.s.replica.Load()
-	where, args := `e.enabled = 1 and l.owner <> $1`, []any{me, tx.Now.Add(-aliveFor), limit}
-	if endpoint != 0 {
-		where, args = `l.endpoint = $4`, append(args, endpoint)
-	}
+// ClaimLanes takes open lanes of enabled endpoints whose owner is dead.
+func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
 	tx.wrote = true
 	err = tx.each(func(r row) error {
 		var l Lane
 		err := scanLane(r, &l)
 		out = append(out, l)
 		return err
-	}, `update lanes set fence = fence + case when owner = $1 then 0 else 1 end, owner = $1 where (thread, endpoint) in (`+
-		tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l join endpoints e on e.id = l.endpoint where l.last > l.done and `+where+` and (l.owner = $1 or l.owner not in (select id from replicas where heartbeat_at > $2)) limit $3`, "l")+
-		`) returning `+laneColumns, args...)
+	}, `update lanes set fence = fence + 1, owner = $1 where (thread, endpoint) in (`+
+		tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l join endpoints e on e.id = l.endpoint where l.last > l.done and e.enabled = 1 and l.owner <> $1 and l.owner not in (select id from replicas where heartbeat_at > $2) limit $3`, "l")+
+		`) returning `+laneColumns, tx.s.replica.Load(), tx.Now.Add(-aliveFor), limit)
 	return out, err
 }
 
@@ -331,10 +326,20 @@ func (tx *Tx) TakeHeld(k LaneKey, until time.Time) (out []Delivery, err error) {
 }
 
 // ReleaseHeld ends the hold of one delivery and says whether it is to be sent:
-// either the caller took it or the lane sends it, never both.
+// either the caller took it or the lane sends it, never both. Asked again it
+// says the same, so that a lost answer loses no delivery.
 func (tx *Tx) ReleaseHeld(k LaneKey, seq int64) (send bool, err error) {
-	n, err := tx.count(`update outbox set hold_until = 0 where thread = $1 and endpoint = $2 and seq = $3 and hold_until > 0`, k.Thread, k.Endpoint, seq)
+	n, err := tx.count(`update outbox set hold_until = 0 where thread = $1 and endpoint = $2 and seq = $3 and hold_until >= 0`, k.Thread, k.Endpoint, seq)
 	return n == 1, err
+}
+
+// AwaitsIntroduction says whether a tool is still to be called once about a
+// thread's user before it hears anything else of the thread.
+func (tx *Tx) AwaitsIntroduction(thread int64, tool tract.ReceiverID) (bool, error) {
+	var n int64
+	_, err := tx.one([]any{&n}, `select count(*) from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint join endpoints e on e.id = o.endpoint
+		where o.thread = $1 and o.tool = $2 and o.delivery_seq = 0 and o.seq > l.done and l.attempt = 0 and e.enabled = 1`, thread, string(tool))
+	return n > 0, err
 }
 
 // SetECTUserID keeps a tool's own name for a user.

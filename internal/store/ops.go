@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"tract"
 )
 
 func sortLog(lines []LogLine) {
@@ -214,44 +212,6 @@ func (tx *Tx) ListAttempts(k LaneKey, seq int64) (out []Attempt, err error) {
 		return err
 	}, `select attempt, at, latency_us, status, error, excerpt from attempts where thread = $1 and endpoint = $2 and seq = $3 order by attempt`, k.Thread, k.Endpoint, seq)
 	return out, err
-}
-
-// PutSteps replaces the steps of a bot by those given: a step of the same name
-// is replaced and active, others become inactive. hash names the file.
-func (tx *Tx) PutSteps(client int64, domain, hash string, steps []tract.Step) error {
-	if err := tx.exec(`update steps set active = 0 where client = $1 and domain = $2`, client, domain); err != nil {
-		return err
-	}
-	for i, s := range steps {
-		if err := tx.exec(`insert into steps (client, domain, name, position, questions, answers, active) values ($1, $2, $3, $4, $5, $6, 1)
-			on conflict (client, domain, name) do update set position = excluded.position, questions = excluded.questions, answers = excluded.answers, active = 1`,
-			client, domain, s.Name, i, toJSON(s.Questions), toJSON(s.Answers)); err != nil {
-			return err
-		}
-	}
-	if err := tx.exec(`insert into faq_versions (client, domain, version, hash, updated_at) values ($1, $2, 1, $3, $4)
-		on conflict (client, domain) do update set version = faq_versions.version + 1, hash = excluded.hash, updated_at = excluded.updated_at`, client, domain, hash, tx.Now); err != nil {
-		return err
-	}
-	return tx.BumpConfig(client)
-}
-
-// ListSteps returns a bot's active steps in their order.
-func (tx *Tx) ListSteps(client int64, domain string) (out []tract.Step, err error) {
-	err = tx.each(func(r row) error {
-		var s tract.Step
-		err := r.Scan(&s.Name, js(&s.Questions), js(&s.Answers))
-		out = append(out, s)
-		return err
-	}, `select name, questions, answers from steps where client = $1 and domain = $2 and active = 1 order by position, name`, client, domain)
-	return out, err
-}
-
-// FAQVersion is the version of a bot's steps and the hash of the file they came
-// from; 0 when it never had any.
-func (tx *Tx) FAQVersion(client int64, domain string) (version int64, hash string, err error) {
-	_, err = tx.one([]any{&version, &hash}, `select version, hash from faq_versions where client = $1 and domain = $2`, client, domain)
-	return version, hash, err
 }
 
 // AfterRestore makes a restored store safe to serve from: counters jump so that
