@@ -150,86 +150,112 @@ func deal(n, folds int, seed uint64) []int {
 }
 
 const (
-	calibrationRounds = 30
+	calibrationRounds = 50
 	calibrationPull   = 5.0 // towards the shipped one, in samples
+	longestStep       = 2.0 // of one round, so that none overshoots
 )
 
-// fitCalibration is logistic regression by Newton's method. Weights are pulled
-// towards the shipped ones, in units of each signal's spread.
+// coefficients belong to the signals in units of their spread, then the constant.
+type coefficients [signalCount + 1]float64
+
+// scale is where a signal's values lie.
+type scale struct{ mean, spread [signalCount]float64 }
+
+// fitCalibration is logistic regression by Newton's method, pulled towards the
+// shipped calibration.
 func fitCalibration(samples []sample) calibration {
-	const n = signalCount + 1
 	prior := shippedCalibration()
-	var mean, spread [signalCount]float64
-	var total float64
-	for _, s := range samples {
-		total += s.weight
-		for i, v := range s.signals {
-			mean[i] += s.weight * v
-		}
+	z, ok := scaleOf(samples)
+	if !ok {
+		return prior
 	}
-	for i := range mean {
-		mean[i] /= total
-	}
-	for _, s := range samples {
-		for i, v := range s.signals {
-			spread[i] += s.weight * (v - mean[i]) * (v - mean[i])
-		}
-	}
-	var beta, target [n]float64
+	var target coefficients
 	target[signalCount] = prior.bias
-	for i := range spread {
-		spread[i] = math.Sqrt(spread[i]/total) + 1e-6
-		target[i] = prior.weight[i] * spread[i]
-		target[signalCount] += prior.weight[i] * mean[i]
+	for i := range signalCount {
+		target[i] = prior.weight[i] * z.spread[i]
+		target[signalCount] += prior.weight[i] * z.mean[i]
 	}
-	beta = target
+	beta := target
 	for range calibrationRounds {
-		var gradient [n]float64
-		var hessian [n][n]float64
-		for _, s := range samples {
-			x := [n]float64{signalCount: 1}
-			sum := beta[signalCount]
-			for i, v := range s.signals {
-				x[i] = (v - mean[i]) / spread[i]
-				sum += beta[i] * x[i]
-			}
-			p := 1 / (1 + math.Exp(-sum))
-			y := 0.0
-			if s.right {
-				y = 1
-			}
-			for i := range n {
-				gradient[i] += s.weight * (p - y) * x[i]
-				for j := range n {
-					hessian[i][j] += s.weight * p * (1 - p) * x[i] * x[j]
-				}
-			}
-		}
-		for i := range n {
-			gradient[i] += calibrationPull * (beta[i] - target[i])
-			hessian[i][i] += calibrationPull
-		}
-		step := solve(hessian, gradient)
+		step := z.step(samples, beta, target)
 		var size float64
-		for i := range n {
-			beta[i] -= step[i]
-			size = max(size, math.Abs(step[i]))
+		for _, v := range step {
+			size = max(size, math.Abs(v))
+		}
+		for i, v := range step {
+			beta[i] -= v * min(1, longestStep/max(size, 1e-300))
 		}
 		if size < 1e-9 {
 			break
 		}
 	}
 	c := calibration{bias: beta[signalCount]}
-	for i := range spread {
-		c.weight[i] = beta[i] / spread[i]
-		c.bias -= c.weight[i] * mean[i]
+	for i := range signalCount {
+		c.weight[i] = beta[i] / z.spread[i]
+		c.bias -= c.weight[i] * z.mean[i]
 	}
 	return c
 }
 
+// scaleOf measures the samples; it fails when none has any weight.
+func scaleOf(samples []sample) (z scale, ok bool) {
+	var total float64
+	for _, s := range samples {
+		total += s.weight
+		for i, v := range s.signals {
+			z.mean[i] += s.weight * v
+		}
+	}
+	if total == 0 {
+		return z, false
+	}
+	for i := range z.mean {
+		z.mean[i] /= total
+	}
+	for _, s := range samples {
+		for i, v := range s.signals {
+			z.spread[i] += s.weight * (v - z.mean[i]) * (v - z.mean[i])
+		}
+	}
+	for i := range z.spread {
+		z.spread[i] = math.Sqrt(z.spread[i]/total) + 1e-6
+	}
+	return z, true
+}
+
+// step is one round of Newton's method.
+func (z scale) step(samples []sample, beta, target coefficients) coefficients {
+	var gradient coefficients
+	var hessian [signalCount + 1]coefficients
+	for _, s := range samples {
+		x := coefficients{signalCount: 1}
+		sum := beta[signalCount]
+		for i, v := range s.signals {
+			x[i] = (v - z.mean[i]) / z.spread[i]
+			sum += beta[i] * x[i]
+		}
+		p := 1 / (1 + math.Exp(-sum))
+		wrong := p
+		if s.right {
+			wrong = p - 1
+		}
+		for i := range x {
+			gradient[i] += s.weight * wrong * x[i]
+			for j := range x {
+				hessian[i][j] += s.weight * p * (1 - p) * x[i] * x[j]
+			}
+		}
+	}
+	for i := range gradient {
+		gradient[i] += calibrationPull * (beta[i] - target[i])
+		hessian[i][i] += calibrationPull
+	}
+	return solve(hessian, gradient)
+}
+
 // solve gives x with a·x = b for a symmetric positive definite a, by Cholesky.
-func solve(a [signalCount + 1][signalCount + 1]float64, b [signalCount + 1]float64) [signalCount + 1]float64 {
-	const n = signalCount + 1
+func solve(a [signalCount + 1]coefficients, b coefficients) coefficients {
+	const n = len(b)
 	for i := range n {
 		for j := range i + 1 {
 			sum := a[i][j]

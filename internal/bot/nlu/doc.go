@@ -4,7 +4,7 @@
 //
 // It owns reading (normalisation, spelling), features, the linear classifiers,
 // the confidence and the model file. It knows nothing of bots, businesses,
-// threads, files or clocks, and imports nothing of the project.
+// threads, files or clocks, and of the project imports the error type only.
 //
 // [Train] makes a [Model]; [Model.Match] ranks the steps for a question;
 // [Model.MarshalBinary] and [Load] store it; [Evaluate], [CrossValidate] and

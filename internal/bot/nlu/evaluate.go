@@ -14,6 +14,7 @@ const OutOfScope = "NO_NODES_DETECTED"
 const DefaultThreshold = 0.5
 
 // Question is a sentence and the name of the step that it means, or OutOfScope.
+// A name that is no step of the model counts as in scope and is never matched.
 type Question struct {
 	Text string
 	Step string

@@ -56,9 +56,15 @@ const (
 func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold float64) (Report, error) {
 	set := newTrainingSet(steps, newLexicon(o.Language))
 	r := Report{Steps: len(steps), Examples: set.count(), Confused: []Confusion{}, Thin: []ThinStep{}, Shared: set.shared()}
+	count := make([]int, len(steps))
+	for i, s := range set.sentences {
+		if set.answerable(i) {
+			count[s.class]++
+		}
+	}
 	for i, s := range steps {
-		if n := set.countOf(i); n < enoughExamples {
-			r.Thin = append(r.Thin, ThinStep{s.Name, n})
+		if count[i] < enoughExamples {
+			r.Thin = append(r.Thin, ThinStep{s.Name, count[i]})
 		}
 	}
 	confused := make(map[[2]string]*Confusion)
@@ -98,16 +104,6 @@ func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold fl
 	})
 	r.Confused = r.Confused[:min(len(r.Confused), maxConfusions)]
 	return r, nil
-}
-
-func (t *trainingSet) countOf(step int) int {
-	n := 0
-	for i := range t.sentences {
-		if t.answerable(i) && int(t.sentences[i].class) == step {
-			n++
-		}
-	}
-	return n
 }
 
 // shared finds sentences that read the same under several steps.

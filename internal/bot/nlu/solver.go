@@ -61,7 +61,7 @@ func axpy(w []float64, a float64, row []entry) {
 
 const (
 	svmRounds    = 100
-	svmPrecision = 0.02
+	svmPrecision = 0.1
 )
 
 // svm minimises the L2-loss support vector objective by coordinate descent in

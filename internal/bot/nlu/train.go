@@ -78,9 +78,9 @@ func newTrainingSet(steps []Step, lex *lexicon) *trainingSet {
 	for i, s := range steps {
 		t.steps = append(t.steps, s.Name)
 		seen := make(map[string]bool)
-		for k := -1; k < len(s.Examples); k++ {
+		for k := range len(s.Examples) + 1 {
 			text := spaced(s.Name)
-			if k >= 0 {
+			if k < len(s.Examples) {
 				text = s.Examples[k]
 			}
 			tokens := r.read(nil, text)
@@ -91,7 +91,7 @@ func newTrainingSet(steps []Step, lex *lexicon) *trainingSet {
 			for _, tok := range tokens {
 				stems[tok.stem] = stems[tok.stem] || tok.topic
 			}
-			t.sentences = append(t.sentences, sentence{text, tokens, int32(i), k < 0})
+			t.sentences = append(t.sentences, sentence{text, tokens, int32(i), k == len(s.Examples)})
 		}
 	}
 	if len(t.sentences) == 0 {
