@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"strings"
-	"time"
 )
 
 func (d *decoder) certificate(v *value) *certificate {
@@ -62,24 +61,6 @@ func onePEM(text []byte) (string, error) {
 		return "", errors.New("the certificate cannot be read")
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})), nil
-}
-
-// doubts says why a certificate will not be accepted from the tool, or "".
-func doubts(text, fqdn string, now time.Time) string {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return ""
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	switch {
-	case err != nil:
-		return ""
-	case now.After(cert.NotAfter):
-		return "has expired"
-	case cert.VerifyHostname(fqdn) != nil:
-		return "is not for " + fqdn
-	}
-	return ""
 }
 
 func isUUID(s string) bool {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,9 +230,4 @@ func (k *keyedMutex) lock(ctx context.Context, key int64) (unlock func(), err er
 		leave()
 		return nil, ctx.Err()
 	}
-}
-
-// isConstraint says whether a database error is a broken constraint.
-func isConstraint(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "constraint") || strings.Contains(err.Error(), "23505"))
 }

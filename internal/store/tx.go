@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -48,8 +47,6 @@ type row interface{ Scan(dest ...any) error }
 type idBlock struct{ next, end int64 }
 
 const idBlockSize = 64
-
-var errNoRow = errors.New("no row")
 
 // Context is the caller's, marked so that an Update with it is refused.
 func (tx *Tx) Context() context.Context { return tx.ctx }

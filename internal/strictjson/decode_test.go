@@ -53,7 +53,8 @@ type request struct {
 	Plain    string
 	*agent          // a pointer is not looked into
 	Hidden   string `json:"-"`
-	private  string //nolint:unused // must stay untouched
+	//lint:ignore U1000 it is there to stay untouched
+	private string
 }
 
 func TestDecode(t *testing.T) {

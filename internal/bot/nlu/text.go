@@ -120,11 +120,9 @@ func fold(r rune) string {
 		return ""
 	}
 	if r < 0x250 || r >= 0x1e00 && r < 0x1f00 {
-		for _, base := range norm.NFD.String(string(r)) {
-			if base < utf8.RuneSelf && letter(base) {
-				return lowerASCII[base : base+1]
-			}
-			break
+		base, _ := utf8.DecodeRuneInString(norm.NFD.String(string(r)))
+		if base < utf8.RuneSelf && letter(base) {
+			return lowerASCII[base : base+1]
 		}
 	}
 	return string(r)
