@@ -88,7 +88,7 @@ func TestWebhooksAreValid(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"POST /channelEvent", "POST /createUser", "POST /event", "POST /message"}
+	want := []string{"POST /channelEvent", "POST /createUser", "POST /event", "POST /message", "POST /ping"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -98,18 +98,28 @@ func TestEveryEndpointIsThere(t *testing.T) {
 	want := []string{
 		"DELETE /tract/hooks/",
 		"GET /.well-known/jwks.json",
+		"GET /api/manifest/",
 		"GET /docs",
+		"GET /docs/{asset}",
+		"GET /files/{id}",
 		"GET /healthz",
 		"GET /integration/external/v1.0/get_chat_history/",
 		"GET /integration/external/v2.0/get_chat_history/",
 		"GET /metrics",
+		"GET /mogambo_api/nodes/faq/",
+		"GET /mogambo_api/nodes/faq/create/status/{task_id}/",
 		"GET /openapi.json",
 		"GET /readyz",
 		"GET /tract/deliveries/",
 		"GET /tract/feed/",
 		"GET /tract/hooks/list/",
 		"GET /tract/thread_control/ledger/",
+		"POST /api/manifest/",
+		"POST /integration/external/v1.0/send_chat_to_agent/",
+		"POST /integration/external/v2.0/send_chat_to_agent/",
 		"POST /jwt/issue/",
+		"POST /mogambo_api/nodes/faq/create/",
+		"POST /mogambo_api/nodes/faq/restore/",
 		"POST /tract/deliveries/replay/",
 		"POST /tract/event/send/",
 		"POST /tract/events/send/",
@@ -123,6 +133,8 @@ func TestEveryEndpointIsThere(t *testing.T) {
 		"POST /tract/thread_control/request/",
 		"POST /tract/user/",
 		"POST /tract/user/details/",
+		"POST /v1.0/log_feedback_from_user/",
+		"POST /v1.0/log_file_from_user/",
 		"POST /v1.0/log_message_from_user/",
 		"POST /v1.0/message/sync/",
 		"POST /v1.0/user/",
@@ -199,13 +211,13 @@ func TestErrorsHaveTheFormOfTheirPath(t *testing.T) {
 	for _, op := range operations(load(t, apidocs.YAML())) {
 		tract := map[string]any{"error": "x", "code": "not_owner", "request_id": "r", "thread_owner": "sac", "control_epoch": 2.0}
 		platform := map[string]any{"error_message": "x", "code": "x", "request_id": "r"}
-		isPlatform := strings.Contains(op.name, " /v1.0/") || strings.Contains(op.name, " /integration/")
+		isPlatform := strings.Contains(op.name, " /v1.0/") || strings.Contains(op.name, " /integration/") || strings.Contains(op.name, " /mogambo_api/")
 		wrong := platform
 		if isPlatform {
 			wrong = tract
 		}
 		for status, ref := range op.Responses.Map() {
-			if status[0] != '4' && status[0] != '5' || op.name == "GET /readyz" {
+			if status[0] != '4' && status[0] != '5' || op.name == "GET /readyz" || op.name == "GET /metrics" {
 				continue
 			}
 			schema := ref.Value.Content.Get("application/json").Schema.Value

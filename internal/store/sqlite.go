@@ -91,6 +91,12 @@ func (e *sqlite) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The driver would make it readable for everybody; its log takes after it.
+	f, err := os.OpenFile(e.path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	f.Close()
 	e.db, err = sql.Open("sqlite", "file:"+e.path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate")
 	if err != nil {
 		return fmt.Errorf("open %s: %w", e.path, err)
