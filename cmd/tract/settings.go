@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"tract/internal/clock"
+	"tract/internal/files"
 	"tract/internal/sign"
 	"tract/internal/store"
 )
@@ -43,30 +44,54 @@ type Settings struct {
 	TokenLifetime       time.Duration   `help:"Lifetime of the tokens of external chat tools." default:"1h" env:"TRACT_TOKEN_LIFETIME"`
 	RateLimit           int             `help:"Calls a second for each client token, with a burst of twice as many; -1 = no limit." default:"100" env:"TRACT_RATE_LIMIT"`
 	MetricsToken        string          `help:"Bearer token that GET /metrics asks for; without one everybody may read it." env:"TRACT_METRICS_TOKEN"`
+	FilesURL            string          `help:"Where the files of users are kept: s3://BUCKET/PREFIX; without it the folder files in the data folder, which replicas then have to share." env:"TRACT_FILES_URL" name:"files-url"`
+	FilesEndpoint       string          `help:"URL of the S3-compatible store." default:"https://s3.amazonaws.com" env:"TRACT_FILES_ENDPOINT"`
+	FilesRegion         string          `help:"Region of the S3-compatible store." default:"us-east-1" env:"TRACT_FILES_REGION"`
+	FilesAccessKey      string          `help:"Access key of the S3-compatible store." env:"TRACT_FILES_ACCESS_KEY"`
+	FilesSecretKey      string          `help:"Secret key of the S3-compatible store." env:"TRACT_FILES_SECRET_KEY"`
+	FilesQuota          int64           `help:"MiB that the files of each client may take; -1 = no limit." default:"10240" env:"TRACT_FILES_QUOTA"`
+	FilesLinkLifetime   time.Duration   `help:"Lifetime of a link to a file where it is renewed whenever it is shown; links in webhook payloads and answers last 7 days." default:"24h" env:"TRACT_FILES_LINK_LIFETIME"`
 }
 
 // AfterApply refuses values that no type catches.
 func (s *Settings) AfterApply() error {
 	switch {
-	case s.HookTimeout < 100*time.Millisecond || s.HookTimeout > time.Minute:
-		return fmt.Errorf("--hook-timeout (TRACT_HOOK_TIMEOUT) must be from 100ms to 1m, not %s", s.HookTimeout)
+	case s.HookTimeout < 100*time.Millisecond || s.HookTimeout > 7*time.Second: // a call must end before another replica may take over
+		return fmt.Errorf("--hook-timeout (TRACT_HOOK_TIMEOUT) must be from 100ms to 7s, not %s", s.HookTimeout)
 	case len(s.HookRetrySchedule) == 0 || len(s.HookRetrySchedule) > 20 || slices.Min(s.HookRetrySchedule) <= 0:
 		return errors.New("--hook-retry-schedule (TRACT_HOOK_RETRY_SCHEDULE) must be 1 to 20 positive durations such as 5s,25s")
 	case s.TokenLifetime < time.Minute || s.TokenLifetime > 24*time.Hour:
 		return fmt.Errorf("--token-lifetime (TRACT_TOKEN_LIFETIME) must be from 1m to 24h, not %s", s.TokenLifetime)
 	case s.RateLimit == 0 || s.RateLimit < -1:
 		return fmt.Errorf("--rate-limit (TRACT_RATE_LIMIT) must be positive, or -1 for none, not %d", s.RateLimit)
+	case s.FilesQuota == 0 || s.FilesQuota < -1 || s.FilesQuota > 1<<40:
+		return fmt.Errorf("--files-quota (TRACT_FILES_QUOTA) must be a positive number of MiB, or -1 for no limit, not %d", s.FilesQuota)
+	case s.FilesLinkLifetime < time.Minute || s.FilesLinkLifetime > files.LastingLife:
+		return fmt.Errorf("--files-link-lifetime (TRACT_FILES_LINK_LIFETIME) must be from 1m to 168h, not %s", s.FilesLinkLifetime)
 	case s.DatabaseConns < 2 || s.DatabaseConns > 500:
 		return fmt.Errorf("--database-conns (TRACT_DATABASE_CONNS) must be from 2 to 500, not %d", s.DatabaseConns)
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("--listen (TRACT_LISTEN) must be HOST:PORT, not %q", s.Listen)
 	}
+	if err := files.CheckSettings(s.files()); err != nil {
+		return fmt.Errorf("--files-url (TRACT_FILES_URL): %w", err)
+	}
 	if u := s.PublicURL; u != "" && !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
 		return fmt.Errorf("--public-url (TRACT_PUBLIC_URL) must begin with https:// or http://, not %q", u)
 	}
 	s.PublicURL = strings.TrimRight(s.PublicURL, "/")
 	return nil
+}
+
+// files are the settings of where the files of users lie.
+func (s *Settings) files() files.Settings {
+	quota := s.FilesQuota
+	if quota > 0 {
+		quota <<= 20
+	}
+	return files.Settings{Dir: filepath.Join(s.DataDir, "files"), URL: s.FilesURL, Endpoint: s.FilesEndpoint, Region: s.FilesRegion, AccessKey: s.FilesAccessKey,
+		SecretKey: sign.Secret(s.FilesSecretKey), Quota: quota, LinkLife: s.FilesLinkLifetime}
 }
 
 func (s *Settings) level() slog.Level {

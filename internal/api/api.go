@@ -15,8 +15,10 @@ import (
 
 	"tract"
 	"tract/internal/auth"
+	"tract/internal/bot"
 	"tract/internal/conversation"
 	"tract/internal/delivery"
+	"tract/internal/files"
 	"tract/internal/intake"
 	"tract/internal/manifest"
 	"tract/internal/safehttp"
@@ -33,6 +35,8 @@ type API struct {
 	Intake       *intake.Service
 	Delivery     *delivery.Dispatcher
 	Manifest     *manifest.Service
+	Files        *files.Service
+	Imports      *bot.Importer
 	Sealer       *sign.Sealer
 	Policy       safehttp.Policy // for the URLs of hooks
 	Idempotency  *web.Idempotency
@@ -91,7 +95,16 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("PUT /v1.0/user/", web.Platform, a.delivery(a.updateUser))
 	m.Handle("POST /v1.0/log_message_from_user/", web.Platform, a.delivery(a.logMessage))
 	m.Handle("POST /v1.0/message/sync/", web.Platform, a.delivery(a.syncMessage))
+	m.Handle("POST /v1.0/log_file_from_user/", web.Platform, a.delivery(a.logFile))
+	m.Handle("GET /files/{id}", web.Hub, a.file)
 	m.Handle("POST /v1.0/webhook/", web.Platform, a.delivery(a.enableChannel))
+	m.Handle("POST /v1.0/log_feedback_from_user/", web.Platform, a.delivery(a.logFeedback))
+	m.Handle("POST /integration/external/v1.0/send_chat_to_agent/", web.Platform, a.transferV1)
+	m.Handle("POST /integration/external/v2.0/send_chat_to_agent/", web.Platform, a.transferV2)
+	m.Handle("POST /mogambo_api/nodes/faq/create/", web.Platform, a.faq(a.createFAQ))
+	m.Handle("GET /mogambo_api/nodes/faq/create/status/{task_id}/", web.Platform, a.faq(a.faqStatus))
+	m.Handle("GET /mogambo_api/nodes/faq/", web.Platform, a.faq(a.exportFAQ))
+	m.Handle("POST /mogambo_api/nodes/faq/restore/", web.Platform, a.faq(a.restoreFAQ))
 	m.Handle("GET /integration/external/v1.0/get_chat_history/", web.Platform, a.historyV1)
 	m.Handle("GET /integration/external/v2.0/get_chat_history/", web.Platform, a.historyV2)
 

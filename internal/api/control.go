@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"tract"
 	"tract/internal/conversation"
@@ -142,8 +143,17 @@ func (a *API) requestControl(c *toolCall) (web.Answer, error) {
 				"thread_owner": res.Thread.State.Owner, "control_epoch": res.Thread.State.Epoch}}), nil
 		}
 		next := res.Outcome.Thread
-		return web.JSON(http.StatusOK, map[string]any{"success": true, "control_epoch": next.Epoch, "changed": len(res.Entries) > 0}), nil
+		return web.JSON(http.StatusOK, map[string]any{"success": true, "control_epoch": next.Epoch, "changed": slices.ContainsFunc(res.Entries, moved)}), nil
 	})
+}
+
+// moved says whether an entry tells that the owner changed.
+func moved(e store.Entry) bool {
+	switch e.Event {
+	case tract.EventPassed, tract.EventTaken, tract.EventReleased, tract.EventAccepted:
+		return true
+	}
+	return false
 }
 
 func (a *API) ledger(c *toolCall) (web.Answer, error) {

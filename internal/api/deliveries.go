@@ -228,18 +228,17 @@ func (a *API) feed(c *toolCall) (web.Answer, error) {
 	next := after
 	err = a.view(c, func(tx *store.Tx) error {
 		items, next = items[:0], after
-		t, cfg, err := a.Conversation.ForTool(tx, c.id.ClientKey, c.id.Tool, user)
+		t, _, err := a.Conversation.ForTool(tx, c.id.ClientKey, c.id.Tool, user)
 		if err != nil {
 			return err
 		}
-		names := map[int64]tract.Hook{}
-		for _, h := range cfg.Hooks[c.id.Tool] {
-			names[h.Endpoint] = h
-		}
 		ds, err := tx.ListFeed(t.ID, c.id.Tool, after, limit)
 		for _, d := range ds {
-			h := names[d.Lane.Endpoint]
-			items = append(items, map[string]any{"delivery_seq": d.DeliverySeq, "category": h.Category, "subcategory": h.Subcategory, "payload": json.RawMessage(d.Payload)})
+			name, err := nameOf(d.Payload)
+			if err != nil {
+				return err
+			}
+			items = append(items, map[string]any{"delivery_seq": d.DeliverySeq, "category": name.Category, "subcategory": name.Subcategory, "payload": json.RawMessage(d.Payload)})
 			next = d.DeliverySeq
 		}
 		return err
@@ -248,4 +247,14 @@ func (a *API) feed(c *toolCall) (web.Answer, error) {
 		return web.Answer{}, err
 	}
 	return web.JSON(http.StatusOK, map[string]any{"items": items, "next_after_seq": next}), nil
+}
+
+// nameOf is the name under which a payload was sent. The payload says it itself,
+// so that it is known also when its hook is gone.
+func nameOf(payload []byte) (n hookName, err error) {
+	err = json.Unmarshal(payload, &n)
+	if n.Category == "" {
+		n = hookName{"message", "receive"}
+	}
+	return n, err
 }

@@ -13,6 +13,9 @@ import (
 const maxSigned = 8 << 10
 
 func (a *API) signed(r *http.Request) (auth.Caller, error) {
+	if err := web.CheckJSON(r.Header); err != nil {
+		return auth.Caller{}, err
+	}
 	body, err := web.ReadRaw(r, maxSigned)
 	if err != nil {
 		return auth.Caller{}, err

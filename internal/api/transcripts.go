@@ -111,10 +111,13 @@ func (p params) page(names ...string) (out page, err error) {
 	return out, nil
 }
 
-func transcript(tx *store.Tx, thread int64, conversation int, p page, agent func(string) string) (web.Answer, error) {
+func (a *API) transcript(tx *store.Tx, client, thread int64, conversation int, p page, agent func(string) string) (web.Answer, error) {
 	lines, err := report.Transcript(tx, thread, conversation, p.before, p.limit, agent)
 	if err != nil {
 		return web.Answer{}, err
+	}
+	for i := range lines {
+		lines[i].FileURL = a.Files.RenewLink(client, lines[i].FileURL)
 	}
 	if p.text {
 		return web.JSON(http.StatusOK, map[string]any{"chat_text": report.Text(lines)}), nil
@@ -183,7 +186,7 @@ func (a *API) historyV1(w http.ResponseWriter, r *http.Request) (web.Answer, err
 		if thread == 0 {
 			return tract.Invalid("no_conversation", "user has not sent a message")
 		}
-		out, err = transcript(tx, thread, int(conversation), pg, func(name string) string { return "agent(" + name + ")" })
+		out, err = a.transcript(tx, client.Key, thread, int(conversation), pg, func(name string) string { return "agent(" + name + ")" })
 		return err
 	})
 	return out, err
@@ -223,7 +226,7 @@ func (a *API) historyV2(w http.ResponseWriter, r *http.Request) (web.Answer, err
 		if err != nil {
 			return err
 		}
-		out, err = transcript(tx, thread, conversation, pg, func(name string) string { return name })
+		out, err = a.transcript(tx, client.Key, thread, conversation, pg, func(name string) string { return name })
 		return err
 	})
 	if err != nil && tract.KindOf(err) == tract.KindInternal {

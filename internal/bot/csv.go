@@ -2,9 +2,6 @@ package bot
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"golang.org/x/text/unicode/norm"
 
 	"tract"
 	"tract/internal/hsl"
@@ -35,6 +30,8 @@ const (
 	columnName     = "node_name"
 	columnQuestion = "question"
 	columnAnswer   = "answer"
+	// columnAdded names the cells of its row that WriteCSV put an apostrophe before.
+	columnAdded = "apostrophe_added"
 )
 
 // separator stands between the responses of an answer.
@@ -78,7 +75,7 @@ func ReadCSV(r io.Reader, each func(line int, s tract.Step) error) (warnings []s
 		if err != nil {
 			return nil, err
 		}
-		key := sameName(s.Name)
+		key := store.StepKey(s.Name)
 		if first, ok := names[key]; ok {
 			return nil, badCSV(line, columnName, "duplicate", "%q stands on line %d already", s.Name, first)
 		}
@@ -88,7 +85,7 @@ func ReadCSV(r io.Reader, each func(line int, s tract.Step) error) (warnings []s
 		}
 	}
 	if len(names) == 0 {
-		return nil, badCSV(t.scan.line, "", "no_rows", "the file holds no step")
+		return nil, t.noRows()
 	}
 	return warnings, nil
 }
@@ -111,27 +108,17 @@ func CheckFAQ(b []byte) error {
 	return err
 }
 
-// LoadFAQ makes the steps of a bot those of an FAQ file, all or none. The file
-// that is loaded already changes nothing.
-func LoadFAQ(ctx context.Context, s *store.Store, client int64, domain string, csv []byte) error {
-	steps, _, err := ParseCSV(csv)
+// CheckHead says what is wrong with the beginning of an FAQ file: its encoding,
+// its header, or that there is nothing behind it.
+func CheckHead(r io.Reader) error {
+	t, _, err := openTable(r)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(csv)
-	hash := hex.EncodeToString(sum[:])
-	return s.UpdateLow(ctx, func(tx *store.Tx) error {
-		_, loaded, err := tx.FAQVersion(client, domain)
-		if err != nil || loaded == hash {
-			return err
-		}
-		return tx.PutSteps(client, domain, hash, steps)
-	})
-}
-
-// sameName is equal for names that people would take for the same.
-func sameName(name string) string {
-	return strings.ToLower(norm.NFC.String(strings.Join(strings.Fields(name), " ")))
+	if _, _, err := t.next(); errors.Is(err, io.EOF) {
+		return t.noRows()
+	}
+	return nil
 }
 
 // table is an FAQ file behind its header.
@@ -139,6 +126,11 @@ type table struct {
 	scan                   *scanner
 	header                 []string
 	name, question, answer int // where their fields are
+	added                  int // -1 when there is no such column
+}
+
+func (t *table) noRows() error {
+	return badCSV(t.scan.line, "", "no_rows", "the file holds no step")
 }
 
 func openTable(r io.Reader) (*table, []string, error) {
@@ -167,16 +159,19 @@ func openTable(r io.Reader) (*table, []string, error) {
 		switch {
 		case column != "" && slices.Contains(header[:i], column):
 			return nil, nil, badCSV(line, column, "column_duplicate", "the column is there twice")
-		case column != columnName && column != columnQuestion && column != columnAnswer:
-			warnings = append(warnings, fmt.Sprintf("column %q is not known and ignored", h))
+		case column != columnName && column != columnQuestion && column != columnAnswer && column != columnAdded:
+			warnings = append(warnings, fmt.Sprintf("column %.64q is not known and ignored", h))
 		}
 		header[i] = column
 	}
-	for column, at := range map[string]*int{columnName: &t.name, columnQuestion: &t.question, columnAnswer: &t.answer} {
+	for column, at := range map[string]*int{columnName: &t.name, columnQuestion: &t.question, columnAnswer: &t.answer, columnAdded: &t.added} {
 		*at = slices.Index(header, column)
 	}
 	if t.name < 0 || t.question < 0 || t.answer < 0 {
-		return nil, nil, badCSV(line, "", "column_missing", "the header must name %s, %s and %s; it names %s", columnName, columnQuestion, columnAnswer, strings.Join(header, ", "))
+		return nil, nil, badCSV(line, "", "column_missing", "the header must name %s, %s and %s; it names %.200s", columnName, columnQuestion, columnAnswer, strings.Join(header, ", "))
+	}
+	if t.added >= 0 {
+		t.scan.most++ // for the apostrophe
 	}
 	t.header = slices.Clone(header)
 	return t, warnings, nil
@@ -209,6 +204,7 @@ func (t *table) step(line int, fields []string) (s tract.Step, err error) {
 	if len(fields) != len(t.header) {
 		return s, badCSV(line, "", "field_count", "the row has %d fields, the header %d", len(fields), len(t.header))
 	}
+	t.takeApostrophes(fields)
 	s.Name = strings.TrimSpace(fields[t.name])
 	switch {
 	case s.Name == "":
@@ -230,6 +226,18 @@ func (t *table) step(line int, fields []string) (s tract.Step, err error) {
 		return s, err
 	}
 	return s, nil
+}
+
+// takeApostrophes undoes what WriteCSV did to the cells of a row.
+func (t *table) takeApostrophes(fields []string) {
+	if t.added < 0 {
+		return
+	}
+	for name := range strings.FieldsSeq(fields[t.added]) {
+		if i := slices.Index(t.header, strings.ToLower(name)); i >= 0 && i != t.added {
+			fields[i] = strings.TrimPrefix(fields[i], "'")
+		}
+	}
 }
 
 // splitAnswer cuts an answer into its responses. A separator within an object's

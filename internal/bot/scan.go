@@ -14,6 +14,7 @@ import (
 // quotes everything is kept as it is.
 type scanner struct {
 	in     *bufio.Reader
+	most   int // bytes of a field
 	read   int64
 	line   int // of the next byte
 	field  []byte
@@ -30,7 +31,7 @@ type flaw struct {
 func (f *flaw) Error() string { return f.text }
 
 func newScanner(r io.Reader) *scanner {
-	return &scanner{in: bufio.NewReaderSize(r, 64<<10), line: 1}
+	return &scanner{in: bufio.NewReaderSize(r, 64<<10), most: maxFieldBytes, line: 1}
 }
 
 // sniff passes over a byte order mark and refuses files that are no text.
@@ -108,7 +109,7 @@ func (s *scanner) next() (c byte, ok bool, err error) {
 }
 
 func (s *scanner) keep(c byte) error {
-	if len(s.field) == maxFieldBytes {
+	if len(s.field) == s.most {
 		return s.flaw("field_too_long", "the field is longer than %d bytes", maxFieldBytes)
 	}
 	s.field = append(s.field, c)

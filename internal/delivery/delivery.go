@@ -68,7 +68,8 @@ const (
 	lanePayloads   = 16
 	payloadBytes   = 64 << 20
 	heartbeatEvery = 3 * time.Second
-	sweepEvery     = time.Second
+	sweepEvery     = time.Second     // what a dead replica had is taken over a second after its lease
+	sweepAlone     = 5 * time.Second // where there is no other replica
 	// leaseMargin is the time since the last heartbeat after which nothing new
 	// is sent: an attempt begun before then ends before others take over.
 	leaseMargin = 8 * time.Second
@@ -138,7 +139,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer leave()
 	beater.Go(func() { d.beatLoop(alive) })
 	d.sweep(ctx)
-	sweeps := time.NewTicker(sweepEvery)
+	sweeps := time.NewTicker(d.sweepEvery())
 	defer sweeps.Stop()
 	for {
 		select {
@@ -214,6 +215,16 @@ func (d *Dispatcher) reregister(ctx context.Context) error {
 	}
 	return nil
 }
+
+func (d *Dispatcher) sweepEvery() time.Duration {
+	if d.alone() {
+		return sweepAlone
+	}
+	return sweepEvery
+}
+
+// alone says that no other process can send from this store, or change it.
+func (d *Dispatcher) alone() bool { return d.cfg.Store.Engine() == "sqlite" }
 
 // sweep takes over open lanes whose owner is dead, looks at those in doubt, and
 // whether endpoints changed elsewhere.

@@ -227,8 +227,8 @@ func (d *Dispatcher) claimEndpoint(id int64) {
 
 // refresh looks whether known endpoints were changed by others.
 func (d *Dispatcher) refresh(ctx context.Context) {
-	if d.cfg.Store.Engine() == "sqlite" {
-		return // every change is this process' own
+	if d.alone() {
+		return
 	}
 	d.mu.Lock()
 	known := make(map[int64]int64, len(d.endpoints))

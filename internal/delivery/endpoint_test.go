@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tract"
+	"tract/internal/clock"
 	"tract/internal/delivery"
 	"tract/internal/safehttp"
 	"tract/internal/store"
@@ -25,7 +26,7 @@ func TestGoneDisablesAtOnce(t *testing.T) {
 			t.Fatalf("endpoint %+v", got)
 		}
 		w.add(w.threads[1], e.ID, "crm", "c")
-		pass(30 * time.Minute)
+		pass(5 * time.Minute)
 		if n := len(w.net.to("tool")); n != 1 {
 			t.Errorf("called %d times", n)
 		}
@@ -80,7 +81,7 @@ func TestRegisterAgainWhileSending(t *testing.T) {
 		}
 		pass(7 * time.Second)
 		w.hook("crm", "message", "receive", "https://new/")
-		answered := time.Now()
+		answered := clock.System()
 		pass(10 * time.Minute)
 		for _, c := range w.net.to("old") {
 			if c.at.After(answered) {
@@ -107,8 +108,8 @@ func TestDeleteWhileSending(t *testing.T) {
 		w.net.host("tool", hang)
 		pass(2 * time.Second) // the second attempts hang
 		w.update(func(tx *store.Tx) error { return tx.DeleteEndpoint(e) })
-		answered := time.Now()
-		pass(2 * time.Hour)
+		answered := clock.System()
+		pass(3 * time.Minute)
 		for _, c := range w.net.to("tool") {
 			if c.at.After(answered) || c.ended.After(answered.Add(5*time.Second)) {
 				t.Errorf("a call began %v and ended %v after the answer", c.at.Sub(answered), c.ended.Sub(answered))
@@ -205,7 +206,7 @@ func TestDisabledEndpointIsNotCalled(t *testing.T) {
 		w.add(w.threads[1], e.ID, "crm", "b")
 		pass(time.Second)
 		w.update(func(tx *store.Tx) error { return tx.EnableEndpoint(e) })
-		pass(5 * time.Second)
+		pass(6 * time.Second)
 		if diff := cmp.Diff([]string{"a delivered", "b delivered"}, w.states(e.ID)); diff != "" {
 			t.Error(diff)
 		}
@@ -262,7 +263,7 @@ func TestIntroduction(t *testing.T) {
 					tt.before(w, users)
 				}
 				w.run()
-				begun := time.Now()
+				begun := clock.System()
 				w.introduce(w.threads[0], users.ID, messages.ID, "crm", "hello")
 				pass(time.Millisecond)
 				if tt.after != nil {

@@ -202,7 +202,17 @@ func TestOrderOverHotThreads(t *testing.T) {
 func TestCrashRecovery(t *testing.T) {
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
 		const threads, each, crashes = 8, 30, 4
-		w, clk := loop(t, o, threads)
+		clk := &drift{}
+		o.Now = clk.Now
+		open := func() *store.Store {
+			s, err := store.Open(context.Background(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		w := newWorld(t, open(), threads)
+		w.cfg.Now, w.cfg.Ladder = clk.Now, quick()
 		tool := newReceiver(t, func() bool { return rand.Float64() < 0.2 })
 		e := w.hook("crm", "message", "receive", tool.URL)
 		for round := range crashes {
@@ -217,8 +227,13 @@ func TestCrashRecovery(t *testing.T) {
 			close(wire.cut) // nothing goes out, no answer comes in, nothing in flight is marked
 			w.cancel()      // and nothing is taken up any more
 			pouring.Wait()
+			w.s.Close()
 			clk.by.Add(int64(20 * time.Second)) // its lease ends
+			w.s = open()
+			w.cfg.Store = w.s
 		}
+		last := w.s
+		t.Cleanup(func() { last.Close() })
 		w.cfg.HTTP = newCutOff()
 		w.run()
 		await(t, "recovery", tool.grew, func() bool { return w.settled(e.ID) })

@@ -35,6 +35,7 @@ func TestReplay(t *testing.T) {
 		thread := w.threads[0]
 		w.add(thread, e.ID, "crm", "a")
 		w.add(thread, e.ID, "crm", "b")
+		pass(time.Millisecond)
 		w.add(thread, other.ID, "crm", "elsewhere")
 		pass(time.Millisecond)
 		w.add(w.threads[1], e.ID, "crm", "well") // so that the endpoint is not disabled

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tract"
+	"tract/internal/clock"
 	"tract/internal/safehttp"
 	"tract/internal/store"
 )
@@ -115,7 +116,7 @@ func TestHold(t *testing.T) {
 			w.net.host("channel", answer(200, ""))
 			e := w.put(store.Endpoint{Kind: store.EndpointChannel, Business: 343, URL: "https://channel/"}, "raw")
 			w.run()
-			until := time.Now().Add(wait)
+			until := clock.System().Add(wait)
 			w.held(w.threads[0], e.ID, until, "a")
 			w.held(w.threads[0], e.ID, until, "b")
 			w.held(w.threads[0], e.ID, time.Time{}, "c")
@@ -147,7 +148,7 @@ func TestHold(t *testing.T) {
 			})
 			e := w.put(store.Endpoint{Kind: store.EndpointChannel, Business: 343, URL: "https://channel/"}, "raw")
 			w.run()
-			begun := time.Now()
+			begun := clock.System()
 			until := begun.Add(wait)
 			w.held(w.threads[0], e.ID, until, "a")
 			w.held(w.threads[0], e.ID, until, "b")
@@ -181,7 +182,7 @@ func TestHoldRace(t *testing.T) {
 		taken := map[string]bool{}
 		const rounds = 25
 		for round := range rounds {
-			until := time.Now().Add(300 * time.Millisecond)
+			until := clock.System().Add(300 * time.Millisecond)
 			for i, thread := range w.threads {
 				w.held(thread, e.ID, until, fmt.Sprint(i, " ", round))
 			}
@@ -223,11 +224,11 @@ func TestStopWhileSending(t *testing.T) {
 			}
 		}
 		pass(time.Second) // the first eight are under way
-		begun := time.Now()
+		begun := clock.System()
 		if err := w.stop(); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begun); took != 2*time.Second {
+		if took := clock.System().Sub(begun); took != 2*time.Second {
 			t.Errorf("stopping took %v, want until the calls have ended", took)
 		}
 		before := len(w.net.to("tool"))
@@ -247,5 +248,59 @@ func TestStopWhileSending(t *testing.T) {
 			t.Errorf("%d calls, want 61", len(calls))
 		}
 		w.empty()
+	})
+}
+
+// A lane keeps a few payloads in memory, and none while it waits to try again.
+func TestMemoryIsBounded(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		broken := true
+		w.net.host("tool", func(c *call) *safehttp.Response {
+			if broken {
+				<-time.After(time.Second)
+				return answer(500, "")(c)
+			}
+			return answer(200, "")(c)
+		})
+		e := w.hook("crm", "message", "receive", "https://tool/")
+		w.run()
+		for n := range 100 {
+			w.add(w.threads[0], e.ID, "crm", fmt.Sprintf("x %d%1000s", n, ""))
+		}
+		if lanes, inFlight, bytes := w.d.Load(); lanes != 1 || inFlight != 1 || bytes == 0 || bytes > 17_000 {
+			t.Errorf("%d lanes, %d in flight, %d bytes", lanes, inFlight, bytes)
+		}
+		pass(2 * time.Second)
+		if _, _, bytes := w.d.Load(); bytes != 0 {
+			t.Errorf("%d bytes while it waits", bytes)
+		}
+		broken = false
+		pass(time.Minute)
+		if done := checkOrder(t, w.net.to("tool")); done["x"] != 100 {
+			t.Errorf("%d of 100 were delivered", done["x"])
+		}
+		w.empty()
+	})
+}
+
+// A receiver may call the hub while it is being called, also about the same thread.
+func TestReceiverThatCallsBack(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		var e store.Endpoint
+		n := 0
+		w.net.host("tool", func(c *call) *safehttp.Response {
+			if n++; n < 5 {
+				w.add(w.threads[0], e.ID, "crm", fmt.Sprint("x ", n))
+				w.update(func(tx *store.Tx) error { _, err := tx.PutEndpoint(e); return err })
+			}
+			return answer(200, "")(c)
+		})
+		e = w.hook("crm", "message", "receive", "https://tool/")
+		w.run()
+		w.add(w.threads[0], e.ID, "crm", "x 0")
+		pass(time.Minute)
+		if done := checkOrder(t, w.net.to("tool")); done["x"] != 5 {
+			t.Errorf("%d of 5 were delivered", done["x"])
+		}
 	})
 }

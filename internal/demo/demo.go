@@ -18,12 +18,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"tract"
 	"tract/internal/ect"
+	"tract/internal/files"
 	"tract/internal/server"
 	"tract/internal/store"
 )
@@ -94,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	d := &demo{cfg: cfg, board: newBoard(), visitors: newVisitors(cfg.Now)}
-	if err = d.assemble(ctx, st); err == nil {
+	if err = d.assemble(ctx, st, dir); err == nil {
 		err = d.run(ctx)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -104,12 +106,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 }
 
 // assemble makes the parts; nothing runs yet.
-func (d *demo) assemble(ctx context.Context, st *store.Store) error {
+func (d *demo) assemble(ctx context.Context, st *store.Store, dir string) error {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails: the program ends if the system has no randomness
 	var err error
 	if d.srv, err = server.New(server.Config{
-		Store: st, SecretKey: key, PublicURL: d.cfg.PublicURL, AllowPrivate: true, HookTimeout: d.cfg.HookTimeout, Ladder: d.cfg.Ladder,
+		Store: st, SecretKey: key, DataDir: dir, Files: files.Settings{Dir: filepath.Join(dir, "files")}, PublicURL: d.cfg.PublicURL, AllowPrivate: true, HookTimeout: d.cfg.HookTimeout, Ladder: d.cfg.Ladder,
 		Version: d.cfg.Version, Name: "demo", Now: d.cfg.Now, Log: d.cfg.Log, Observe: d.observe,
 	}); err != nil {
 		return err

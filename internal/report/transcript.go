@@ -3,6 +3,7 @@
 package report
 
 import (
+	"encoding/json"
 	"strings"
 
 	"tract"
@@ -15,7 +16,8 @@ type Line struct {
 	Text      string          `json:"text"`
 	Sender    string          `json:"sender"`
 	MessageID tract.MessageID `json:"message_id"`
-	Timestamp string          `json:"timestamp"` // MM/DD/YY hh:mm:ss AM|PM UTC
+	Timestamp string          `json:"timestamp"`          // MM/DD/YY hh:mm:ss AM|PM UTC
+	FileURL   string          `json:"file_url,omitempty"` // of a file, as it was when it was sent
 }
 
 // MostLines is how many messages a transcript holds at most.
@@ -31,7 +33,7 @@ func Transcript(tx *store.Tx, thread int64, conversation int, before tract.Messa
 	lines := make([]Line, 0, len(es))
 	for i := range es {
 		e := &es[i]
-		lines = append(lines, Line{Text: text(e.Body), Sender: sender(e, agent), MessageID: e.ID, Timestamp: e.At.Format("01/02/06 03:04:05 PM") + " UTC"})
+		lines = append(lines, Line{Text: text(e.Body), Sender: sender(e, agent), MessageID: e.ID, Timestamp: e.At.Format("01/02/06 03:04:05 PM") + " UTC", FileURL: fileURL(e)})
 	}
 	return lines, nil
 }
@@ -52,6 +54,21 @@ func text(body string) string {
 		return ""
 	}
 	return e.Transcript()
+}
+
+func fileURL(e *store.Entry) string {
+	if e.MessageType == tract.TypeText {
+		return ""
+	}
+	var el struct {
+		Data struct {
+			URL string `json:"url"`
+		} `json:"data"`
+	}
+	if json.Unmarshal([]byte(e.Body), &el) != nil {
+		return "" // of another shape
+	}
+	return el.Data.URL
 }
 
 func sender(e *store.Entry, agent func(string) string) string {

@@ -26,13 +26,14 @@ import (
 	"tract/internal/bot"
 	"tract/internal/conversation"
 	"tract/internal/delivery"
+	"tract/internal/files"
 	"tract/internal/intake"
 	"tract/internal/manifest"
 	"tract/internal/safehttp"
 	"tract/internal/sign"
 	"tract/internal/store"
 	"tract/internal/web"
-	// "tract/internal/webui"
+	"tract/internal/webui"
 )
 
 // Config is what a server is made from. Store and SecretKey are required; the
@@ -40,6 +41,7 @@ import (
 type Config struct {
 	Store         *store.Store
 	SecretKey     []byte // 32 bytes: seals stored secrets
+	DataDir       string // where uploads wait until they are complete; "" = the system's folder for such
 	PublicURL     string // how callers reach this server
 	AdminToken    sign.Secret
 	AllowPrivate  bool          // hooks may be http and point at private addresses
@@ -48,6 +50,7 @@ type Config struct {
 	TokenLifetime time.Duration
 	RateLimit     int // calls a second for each client token; 0 = 100, negative = none
 	MetricsToken  sign.Secret
+	Files         files.Settings // without a folder no files are taken in
 	Version       string
 	Name          string // of this process, for people
 	Now           func() time.Time
@@ -66,6 +69,8 @@ type Server struct {
 	Delivery     *delivery.Dispatcher
 	Bot          *bot.IVA
 	Manifest     *manifest.Service
+	Files        *files.Service
+	Imports      *bot.Importer
 	Mux          *web.Mux
 	Registry     *prometheus.Registry
 
@@ -92,9 +97,13 @@ func New(cfg Config) (*Server, error) {
 	s.Conversation.Alarm = func(code string, _, _ int64) { alarms.WithLabelValues(code).Inc() }
 	s.Intake = &intake.Service{Conversation: s.Conversation}
 	s.Bot = bot.New(cfg.Store, s.Conversation, cfg.Log)
+	s.Imports = bot.NewImporter(cfg.Store, cfg.DataDir, cfg.Log)
 	s.Delivery = delivery.New(delivery.Config{Store: cfg.Store, HTTP: client, Sealer: sealer, Log: cfg.Log, Now: cfg.Now, Bot: s.Bot.Turn, Name: cfg.Name, Ladder: cfg.Ladder,
 		Metrics: delivery.NewMetrics(s.Registry), Observe: cfg.Observe, Alarm: func(code string, _, _ int64) { alarms.WithLabelValues(code).Inc() }})
 	s.Manifest = manifest.New(ManifestConfig(cfg.Store, sealer, s.Auth, policy))
+	if s.Files, err = files.New(files.Config{Settings: cfg.Files, Store: cfg.Store, Key: cfg.SecretKey, PublicURL: cfg.PublicURL, Name: cfg.Name, Now: cfg.Now, Log: cfg.Log}); err != nil {
+		return nil, err
+	}
 	s.registerMetrics()
 	s.routes(sealer, policy)
 	return s, nil
@@ -125,11 +134,11 @@ func (s *Server) routes(sealer *sign.Sealer, policy safehttp.Policy) {
 	cfg := s.cfg
 	cursor := sha256.Sum256(append([]byte("cursor"), cfg.SecretKey...))
 	s.Mux = web.NewMux(web.Config{Log: cfg.Log, Now: cfg.Now, Metrics: web.NewMetrics(s.Registry)})
-	a := &api.API{Store: cfg.Store, Auth: s.Auth, Conversation: s.Conversation, Intake: s.Intake, Delivery: s.Delivery, Manifest: s.Manifest, Sealer: sealer, Policy: policy,
+	a := &api.API{Store: cfg.Store, Auth: s.Auth, Conversation: s.Conversation, Intake: s.Intake, Delivery: s.Delivery, Manifest: s.Manifest, Files: s.Files, Imports: s.Imports, Sealer: sealer, Policy: policy,
 		Idempotency: &web.Idempotency{Store: cfg.Store}, Limiter: &web.Limiter{Now: cfg.Now}, Rate: web.Rate{PerSecond: cfg.RateLimit}, CursorKey: cursor[:], Now: cfg.Now, Log: cfg.Log,
 		Ready: s.ready, Administrator: s.isAdministrator, Metrics: s.metricsHandler(), Docs: api.Docs{OpenAPI: apidocs.JSON(), HTML: apidocs.HTML(), Asset: apidocs.Asset}, SyncWait: 5 * time.Second}
 	a.Routes(s.Mux)
-	// webui.Routes(s.Mux, s.CreateAdministrator)
+	webui.Routes(s.Mux, s.CreateAdministrator)
 }
 
 // Handler answers HTTP.
@@ -141,7 +150,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.Bot.Run(ctx) })
 	g.Go(func() error { return s.Delivery.Run(ctx) })
 	g.Go(func() error { return s.Conversation.Run(ctx) })
+	g.Go(func() error { return s.Imports.Run(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
+	g.Go(func() error { return s.Files.Run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

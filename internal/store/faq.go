@@ -54,10 +54,37 @@ func (tx *Tx) insertSteps(client int64, domain string, generation int64, from in
 }
 
 // DeleteSuperseded removes the older steps that those of a generation at the
-// positions [from, to) took the place of.
+// positions [from, to) took the place of. It goes row by row: for a join, or a
+// delete by key, neither engine makes a plan that fits rows staged a moment ago.
 func (tx *Tx) DeleteSuperseded(client int64, domain string, generation int64, from, to int) error {
-	return tx.exec(`delete from steps where client = $1 and domain = $2 and generation < $3
-		and key in (select key from steps where client = $1 and domain = $2 and generation = $3 and position >= $4 and position < $5)`, client, domain, generation, from, to)
+	var older []query
+	if err := tx.each(func(r row) error {
+		var key string
+		err := r.Scan(&key)
+		older = append(older, query{sql: `select generation, position from steps where client = $1 and domain = $2 and key = $3 and generation < $4`, args: []any{client, domain, key, generation}})
+		return err
+	}, `select key from steps where client = $1 and domain = $2 and generation = $3 and position >= $4 and position < $5`, client, domain, generation, from, to); err != nil || len(older) == 0 {
+		return err
+	}
+	type place struct{ generation, position int64 }
+	var places []place
+	for i := range older {
+		older[i].each = func(r row) error {
+			var p place
+			err := r.Scan(&p.generation, &p.position)
+			places = append(places, p)
+			return err
+		}
+	}
+	if err := tx.many(older...); err != nil {
+		return err
+	}
+	for _, p := range places {
+		if err := tx.exec(`delete from steps where client = $1 and domain = $2 and generation = $3 and position = $4`, client, domain, p.generation, p.position); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ListSteps returns a bot's active steps in their order.
@@ -309,9 +336,10 @@ func (tx *Tx) StageSteps(t *Task, steps []tract.Step) error {
 		return err
 	}
 	var updated, kept int
-	if _, err := tx.one([]any{&updated, &kept}, `select count(*), coalesce(sum(case when o.generation = v.generation then 1 else 0 end), 0) from steps n join faq_versions v on v.client = n.client and v.domain = n.domain
-		join steps o on o.client = n.client and o.domain = n.domain and o.key = n.key and o.generation = (select max(b.generation) from steps b where b.client = n.client and b.domain = n.domain and b.key = n.key and b.generation <= v.generation)
-		where n.client = $1 and n.domain = $2 and n.generation = $3 and n.position >= $4 and n.position < $5`, t.Client, t.Domain, t.Generation, t.Done, t.Done+len(steps)); err != nil {
+	if _, err := tx.one([]any{&updated, &kept}, `select count(p.older), coalesce(sum(case when p.older = p.active then 1 else 0 end), 0) from (
+			select v.generation as active, (select b.generation from steps b where b.client = n.client and b.domain = n.domain and b.key = n.key and b.generation <= v.generation order by b.generation desc limit 1) as older
+			from steps n join faq_versions v on v.client = n.client and v.domain = n.domain
+			where n.client = $1 and n.domain = $2 and n.generation = $3 and n.position >= $4 and n.position < $5) p`, t.Client, t.Domain, t.Generation, t.Done, t.Done+len(steps)); err != nil {
 		return err
 	}
 	t.Done += len(steps)

@@ -25,7 +25,7 @@ var (
 // ReadJSON reads a body of at most limit bytes and decodes it strictly into v,
 // a pointer to a struct. It returns the bytes as they came.
 func ReadJSON(r *http.Request, limit int64, v any) ([]byte, error) {
-	if err := checkJSON(r.Header); err != nil {
+	if err := CheckJSON(r.Header); err != nil {
 		return nil, err
 	}
 	b, err := ReadRaw(r, limit)
@@ -66,7 +66,9 @@ func BodyError(err error) error {
 	return errBodyShort
 }
 
-func checkJSON(h http.Header) error {
+// CheckJSON says whether a body is said to be JSON in UTF-8. ReadJSON does it by
+// itself; it is for handlers that read the bytes as they are.
+func CheckJSON(h http.Header) error {
 	values := h.Values("Content-Type")
 	if len(values) != 1 {
 		return ErrUnsupported

@@ -73,10 +73,10 @@ func ContentType(name string) string {
 }
 
 // Headers sets what every page is sent with: it loads from here only, is never
-// framed, and tells nobody its address.
+// framed, and tells no other site its address.
 func Headers(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer browsers would hide the Origin of a form
 }
 
 type setup struct {

@@ -1,7 +1,7 @@
 // @ts-check
 import { drawChat, drawCustomer, startChat } from "./chat.js";
 import { startCountdowns } from "./countdown.js";
-import { find, pulse, setText } from "./dom.js";
+import { find, lively, pulse, setText } from "./dom.js";
 import { follow } from "./hub.js";
 import { drawDeliveries, drawLedger, drawLog, startTabs } from "./records.js";
 import { ToolCard } from "./tool.js";
@@ -47,7 +47,7 @@ function drawSteps(steps) {
   });
   if (next !== shownStep && next >= 0) { // on a phone the guide is a row to be swiped
     const list = find("#guide ol");
-    list.scrollTo({ left: find(`[data-step="${next}"]`).offsetLeft - list.offsetLeft - 16, behavior: "smooth" });
+    list.scrollTo({ left: find(`[data-step="${next}"]`).offsetLeft - list.offsetLeft - 16, behavior: lively() ? "smooth" : "auto" });
   }
   shownStep = next;
 }

@@ -107,12 +107,17 @@ export function toEnd(box) {
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
+/** Whether things may move. */
+export function lively() {
+  return !calm.matches;
+}
+
 /**
  * Draws attention to a change, unless motion is unwanted.
  * @param {HTMLElement} node
  */
 export function pulse(node) {
-  if (calm.matches) return;
+  if (!lively()) return;
   node.animate(
     [{ transform: "scale(1)" }, { transform: "scale(1.06)", boxShadow: "0 0 0 6px color-mix(in srgb, var(--mine) 25%, transparent)" }, { transform: "scale(1)" }],
     { duration: 520, easing: "cubic-bezier(.2,.8,.2,1)" },

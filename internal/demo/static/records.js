@@ -78,7 +78,7 @@ function drawAttempts(r) {
     list.append(el(a.ok ? "span.attempt.ok" : "span.attempt", { title: `attempt ${a.n}: ${a.error || `status ${a.status}`}, ${duration(a.ms)}` }, a.ok ? `✓ ${a.status || "ok"}` : `✕ ${a.status || word(a.error)}`));
   }
   if (r.state === "retrying" && r.next_at) {
-    list.append(el("span.next", null, `attempt ${(r.attempts.at(-1)?.n ?? 0) + 1} `, el("span.mono", { "data-at": r.next_at })), el("progress", { "data-at": r.next_at, max: "1", value: "0", "aria-label": "time until the next attempt" }));
+    list.append(el("span.next", null, `attempt ${(r.attempts.at(-1)?.n ?? 0) + 1} `, el("span", { "data-at": r.next_at })), el("progress", { "data-at": r.next_at, max: "1", value: "0", "aria-label": "time until the next attempt" }));
   }
   return list;
 }

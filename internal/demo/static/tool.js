@@ -132,7 +132,7 @@ export class ToolCard {
     ack.hidden = !view.ack_at;
     if (ack.dataset.until !== view.ack_at) {
       ack.dataset.until = view.ack_at ?? "";
-      ack.replaceChildren("No sign of life: ", el("b", null, view.ack_to ?? ""), " takes over ", el("span.mono", { "data-at": view.ack_at ?? "" }), ".");
+      ack.replaceChildren("No sign of life: ", el("b", null, view.ack_to ?? ""), " takes over ", el("span", { "data-at": view.ack_at ?? "" }), ".");
     }
   }
 
