@@ -132,7 +132,7 @@ func (a *API) readFAQForm(c *clientCall) (form faqForm, err error) {
 		return form, errForm
 	}
 	fields := map[string]string{"dry_run": c.r.URL.Query().Get("dry_run")}
-	if err := a.readParts(parts, fields, &form); err == nil {
+	if err = a.readParts(parts, fields, &form); err == nil {
 		err = form.fill(fields)
 	} else {
 		err = formError(err)

@@ -96,7 +96,6 @@ const remove = "\x00"
 // nobody is the scene of calls that concern no thread.
 func nobody(*apitest.World) apitest.User { return apitest.User{} }
 
-func toDesk(w *apitest.World) apitest.User    { return w.ToDesk() }
 func toDeskOne(w *apitest.World) apitest.User { w.T.Helper(); u := w.ToDeskOne(); w.Settle(); return u }
 func toDeskTwo(w *apitest.World) apitest.User { w.T.Helper(); u := w.ToDeskTwo(); w.Settle(); return u }
 
