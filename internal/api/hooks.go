@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -37,12 +38,15 @@ func (n hookName) endpoint(c *toolCall) store.Endpoint {
 	return store.Endpoint{Client: c.id.ClientKey, Kind: store.EndpointHook, Tool: c.id.Tool, Category: n.Category, Subcategory: n.Subcategory}
 }
 
+// registration is what a tool asks for with register.
+type registration struct {
+	hookName
+	URL          string `json:"url"`
+	RotateSecret bool   `json:"rotate_secret"`
+}
+
 func (a *API) registerHook(c *toolCall) (web.Answer, error) {
-	var in struct {
-		hookName
-		URL          string `json:"url"`
-		RotateSecret bool   `json:"rotate_secret"`
-	}
+	var in registration
 	if _, err := web.ReadJSON(c.r, web.MaxBody, &in); err != nil {
 		return web.Answer{}, err
 	}
@@ -69,30 +73,18 @@ func (a *API) registerHook(c *toolCall) (web.Answer, error) {
 	}
 	var e store.Endpoint
 	var shown bool
-	err = a.update(c, func(tx *store.Tx) error {
-		shown = false
-		old, err := tx.FindEndpoint(in.endpoint(c))
-		known := err == nil
-		if err != nil && tract.KindOf(err) != tract.KindNotFound {
+	for range registerTries {
+		err = a.update(c, func(tx *store.Tx) (err error) {
+			e, shown, err = putHook(tx, c, in, sealed)
 			return err
+		})
+		if !errors.Is(err, errHookMoved) {
+			break
 		}
-		e = in.endpoint(c)
-		e.URL, e.Secrets, e.SecretUntil = in.URL, old.Secrets, old.SecretUntil
-		if !known || in.RotateSecret {
-			shown = true
-			e.Secrets = slices.Concat([]string{sealed}, old.Secrets[:min(len(old.Secrets), 1)])
-			e.SecretUntil = tx.Now.Add(secretOverlap)
-		}
-		if e, err = tx.PutEndpoint(e); err != nil {
-			return err
-		}
-		// A message hook makes the tool available: it may be the default
-		// receiver that threads have waited for.
-		if err := tx.InsertJob(store.JobAdopt, c.id.ClientKey, struct{}{}, tx.Now); err != nil {
-			return err
-		}
-		return tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "hook_registered", in.Category+"/"+in.Subcategory, map[string]any{"endpoint": e.ID, "secret_changed": shown})
-	})
+	}
+	if errors.Is(err, errHookMoved) {
+		err = store.ErrUnavailable.Because(err)
+	}
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -101,6 +93,41 @@ func (a *API) registerHook(c *toolCall) (web.Answer, error) {
 		out["secret"] = fresh
 	}
 	return web.JSON(http.StatusOK, out), nil
+}
+
+// registerTries is how often a registration begins anew that others came in
+// between of; each time at least one of them is done.
+const registerTries = 20
+
+// errHookMoved is a hook that was changed since it was read: whoever was told
+// its secret would have one that never signs.
+var errHookMoved = errors.New("the hook was changed by another call")
+
+// putHook creates or replaces a hook. shown says whether sealed became its secret.
+func putHook(tx *store.Tx, c *toolCall, in registration, sealed string) (e store.Endpoint, shown bool, err error) {
+	old, err := tx.FindEndpoint(in.endpoint(c))
+	if err != nil && tract.KindOf(err) != tract.KindNotFound {
+		return e, false, err
+	}
+	shown = err != nil || in.RotateSecret
+	e = in.endpoint(c)
+	e.URL, e.Secrets, e.SecretUntil = in.URL, old.Secrets, old.SecretUntil
+	if shown {
+		e.Secrets = slices.Concat([]string{sealed}, old.Secrets[:min(len(old.Secrets), 1)])
+		e.SecretUntil = tx.Now.Add(secretOverlap)
+	}
+	if e, err = tx.PutEndpoint(e); err != nil {
+		return e, false, err
+	}
+	if e.Generation != old.Generation+1 {
+		return e, false, errHookMoved
+	}
+	// A message hook makes the tool available: it may be the default receiver
+	// that threads have waited for.
+	if err := tx.InsertJob(store.JobAdopt, c.id.ClientKey, struct{}{}, tx.Now); err != nil {
+		return e, false, err
+	}
+	return e, shown, tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "hook_registered", in.Category+"/"+in.Subcategory, map[string]any{"endpoint": e.ID, "secret_changed": shown})
 }
 
 type hookState struct {

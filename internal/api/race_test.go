@@ -6,9 +6,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tract"
 	"tract/internal/apitest"
+	"tract/internal/sign"
 	"tract/internal/store"
 )
 
@@ -352,6 +354,29 @@ func TestRaces(t *testing.T) {
 			})
 			if shown.Load() != 1 {
 				t.Errorf("%d of %d were told a secret", shown.Load(), callers)
+			}
+		})
+		t.Run("one secret", func(t *testing.T) {
+			w := w.On(t)
+			w.Register("desk-two", "thread_control", "taken")
+			var mu sync.Mutex
+			told := map[string]bool{}
+			apitest.Race(callers, func(int) {
+				secret := w.Tool("desk-two", "POST", "/tract/hooks/register/", m{"category": "thread_control", "subcategory": "taken", "url": w.Two.URL("/taken"), "rotate_secret": true}).Check(t, 200).Text("secret")
+				mu.Lock()
+				defer mu.Unlock()
+				told[secret] = true
+			})
+			w.Tool("desk-two", "POST", "/tract/hooks/test/", m{"category": "thread_control", "subcategory": "taken"}).Want(t, 200)
+			h := w.Two.Wait(t, "the ping", func(h *apitest.Hook) bool { return h.Name() == "ping" && h.Path == "/taken" })
+			good := 0
+			for secret := range told {
+				if sign.Verify(secret, h.Header, h.Raw, h.When, time.Minute) == nil {
+					good++
+				}
+			}
+			if len(told) != callers || good != 2 {
+				t.Errorf("%d secrets were told, %d of them sign now", len(told), good)
 			}
 		})
 		w.Settle()

@@ -103,7 +103,7 @@ func (im *Importer) stage(ctx context.Context, t *store.Task) error {
 	if err := im.Store.View(ctx, func(tx *store.Tx) (err error) { version, _, err = tx.FAQVersion(t.Client, t.Domain); return err }); err != nil {
 		return err
 	}
-	if t.Generation == 0 || version != t.BaseVersion {
+	if t.FAQ == 0 || version != t.BaseVersion {
 		if err := im.unstage(ctx, t); err != nil {
 			return err
 		}
@@ -136,12 +136,12 @@ func (im *Importer) stage(ctx context.Context, t *store.Task) error {
 
 // unstage removes what was staged. The counts stay.
 func (im *Importer) unstage(ctx context.Context, t *store.Task) error {
-	if t.Generation == 0 {
+	if t.FAQ == 0 {
 		return nil
 	}
 	for from := 0; from < t.Done; from += chunkRows {
 		if err := im.save(ctx, t, func(tx *store.Tx, t *store.Task) error {
-			return tx.DeleteStaged(t.Client, t.Domain, t.Generation, from, from+chunkRows)
+			return tx.DeleteStaged(t, from, from+chunkRows)
 		}); err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (im *Importer) clear(ctx context.Context, t *store.Task) error {
 	if t.State == store.TaskDone && !t.DryRun {
 		for from := 0; from < t.Total; from += chunkRows {
 			if err := im.Store.UpdateLow(ctx, func(tx *store.Tx) error {
-				return tx.DeleteSuperseded(t.Client, t.Domain, t.Generation, from, from+chunkRows)
+				return tx.DeleteSuperseded(t, from, from+chunkRows)
 			}); err != nil {
 				return err
 			}

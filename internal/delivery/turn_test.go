@@ -254,14 +254,7 @@ func TestStopWhileSending(t *testing.T) {
 // A lane keeps a few payloads in memory, and none while it waits to try again.
 func TestMemoryIsBounded(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
-		broken := true
-		w.net.host("tool", func(c *call) *safehttp.Response {
-			if broken {
-				<-time.After(time.Second)
-				return answer(500, "")(c)
-			}
-			return answer(200, "")(c)
-		})
+		w.net.host("tool", func(c *call) *safehttp.Response { <-time.After(time.Second); return answer(500, "")(c) })
 		e := w.hook("crm", "message", "receive", "https://tool/")
 		w.run()
 		for n := range 100 {
@@ -274,7 +267,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if _, _, bytes := w.d.Load(); bytes != 0 {
 			t.Errorf("%d bytes while it waits", bytes)
 		}
-		broken = false
+		w.net.host("tool", answer(200, ""))
 		pass(time.Minute)
 		if done := checkOrder(t, w.net.to("tool")); done["x"] != 100 {
 			t.Errorf("%d of 100 were delivered", done["x"])

@@ -22,8 +22,8 @@ const (
 type board struct {
 	mu      sync.Mutex // guards the fields below
 	threads map[int64][]*tracked
-	order   []int64 // of threads, the oldest first
-	failing map[tract.ReceiverID]map[int64]int
+	order   []int64                  // of threads, the oldest first
+	failing map[tract.ReceiverID]int // calls of a tool that failed in a row
 }
 
 // tracked is one delivery that was attempted.
@@ -59,7 +59,7 @@ const (
 )
 
 func newBoard() *board {
-	return &board{threads: map[int64][]*tracked{}, failing: map[tract.ReceiverID]map[int64]int{}}
+	return &board{threads: map[int64][]*tracked{}, failing: map[tract.ReceiverID]int{}}
 }
 
 // observe hears of an attempt. It is called with the dispatcher's lock held.
@@ -94,15 +94,12 @@ func (b *board) record(ev *delivery.Event) (healthChanged bool) {
 		return false
 	}
 	tool := tract.ReceiverID(ev.Tool)
-	if b.failing[tool] == nil {
-		b.failing[tool] = map[int64]int{}
-	}
-	before := b.failing[tool][ev.Endpoint]
+	before := b.failing[tool]
 	if ev.Outcome == "delivered" {
-		delete(b.failing[tool], ev.Endpoint)
+		b.failing[tool] = 0
 		return before > 0
 	}
-	b.failing[tool][ev.Endpoint] = before + 1
+	b.failing[tool] = before + 1
 	return true
 }
 
@@ -153,15 +150,11 @@ func (b *board) of(thread int64) []tracked {
 	return out
 }
 
-// failures counts how often calls of a tool have failed since the last success
-// of the same hook.
-func (b *board) failures(tool tract.ReceiverID) (n int) {
+// failures counts how many calls of a tool have failed since one was answered.
+func (b *board) failures(tool tract.ReceiverID) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, k := range b.failing[tool] {
-		n += k
-	}
-	return n
+	return b.failing[tool]
 }
 
 // seen remembers the last n ids.

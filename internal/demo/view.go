@@ -84,9 +84,7 @@ func (d *demo) refresh(ctx context.Context, v *visitor) error {
 func (s *visitors) copyOf(c *customer) customer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := *c
-	out.lines = append([]chatLine{}, c.lines...)
-	return out
+	return customer{authID: c.authID, name: c.name, thread: c.thread, user: c.user, lines: append([]chatLine{}, c.lines...), steps: c.steps}
 }
 
 // done adds what a customer has seen by now of the guide; it is not unseen when

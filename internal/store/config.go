@@ -56,7 +56,8 @@ func (tx *Tx) ListClients() (out []tract.Client, err error) {
 func (tx *Tx) DeleteClient(key int64) error {
 	for _, q := range []string{
 		`delete from config where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
-		`delete from steps where client = $1`, `delete from faq_versions where client = $1`,
+		`delete from steps where faq in (select id from faqs where client = $1)`, `delete from faqs where client = $1`,
+		`delete from faq_parts where task in (select seq from faq_tasks where client = $1)`, `delete from faq_tasks where client = $1`,
 		`update endpoints set enabled = 0, disabled_reason = 'client_removed' where client = $1`,
 		`update clients set id = id || ' (removed ' || key || ')', version = version + 1, body = '{}' where key = $1`,
 	} {

@@ -18,69 +18,76 @@ func StepKey(name string) string {
 // replaced and active, others become inactive. hash names the file. It is for
 // what fits into one transaction; see StageSteps for more.
 func (tx *Tx) PutSteps(client int64, domain, hash string, steps []tract.Step) error {
-	_, generation, err := tx.newGeneration(client, domain)
+	n, err := tx.newSet(client, domain)
 	if err != nil {
 		return err
 	}
-	if err := tx.insertSteps(client, domain, generation, 0, steps); err != nil {
+	if err := tx.insertSteps(n.set, 0, steps); err != nil {
 		return err
 	}
-	if err := tx.DeleteSuperseded(client, domain, generation, 0, len(steps)); err != nil {
+	if err := tx.deleteSuperseded(n.set, 0, len(steps)); err != nil {
 		return err
 	}
-	if err := tx.exec(`update faq_versions set version = version + 1, generation = $3, steps = $4, hash = $5, updated_at = $6 where client = $1 and domain = $2`,
-		client, domain, generation, len(steps), hash, tx.Now); err != nil {
+	if err := tx.exec(`update faqs set version = version + 1, generation = $2, steps = $3, hash = $4, updated_at = $5 where id = $1`, n.faq, n.generation, len(steps), hash, tx.Now); err != nil {
 		return err
 	}
 	return tx.BumpConfig(client)
 }
 
-// newGeneration hands out the number of a set of steps to be made, with the
-// version of the present one. It holds the domain until the transaction ends.
-func (tx *Tx) newGeneration(client int64, domain string) (version, generation int64, err error) {
-	_, err = tx.writeOne([]any{&version, &generation}, `insert into faq_versions (client, domain, version, hash, updated_at, generation, newest, steps) values ($1, $2, 0, '', $3, 0, 1, 0)
-		on conflict (client, domain) do update set newest = faq_versions.newest + 1 returning version, newest`, client, domain, tx.Now)
-	return version, generation, err
+// set is one set of steps that a bot has, had or may get.
+type set struct{ faq, generation int64 }
+
+// newSet is a set to be made.
+type newSet struct {
+	set
+	version int64 // of the present one
 }
 
-func (tx *Tx) insertSteps(client int64, domain string, generation int64, from int, steps []tract.Step) error {
+// newSet hands out a set to be made. It holds the bot's steps until the
+// transaction ends.
+func (tx *Tx) newSet(client int64, domain string) (n newSet, err error) {
+	_, err = tx.writeOne([]any{&n.faq, &n.version, &n.generation}, `insert into faqs (client, domain, version, hash, generation, newest, steps, updated_at) values ($1, $2, 0, '', 0, 1, 0, $3)
+		on conflict (client, domain) do update set newest = faqs.newest + 1 returning id, version, newest`, client, domain, tx.Now)
+	return n, err
+}
+
+func (tx *Tx) insertSteps(to set, from int, steps []tract.Step) error {
 	for i, s := range steps {
-		if err := tx.exec(`insert into steps (client, domain, generation, position, key, name, questions, answers) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			client, domain, generation, from+i, StepKey(s.Name), s.Name, toJSON(s.Questions), toJSON(s.Answers)); err != nil {
+		if err := tx.exec(`insert into steps (faq, generation, position, key, name, questions, answers) values ($1, $2, $3, $4, $5, $6, $7)`,
+			to.faq, to.generation, from+i, StepKey(s.Name), s.Name, toJSON(s.Questions), toJSON(s.Answers)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// DeleteSuperseded removes the older steps that those of a generation at the
-// positions [from, to) took the place of. It goes row by row: for a join, or a
-// delete by key, neither engine makes a plan that fits rows staged a moment ago.
-func (tx *Tx) DeleteSuperseded(client int64, domain string, generation int64, from, to int) error {
+// deleteSuperseded removes the older steps that those of a set at the positions
+// [from, to) took the place of. It goes row by row: for a join, or a delete by
+// key, neither engine makes a plan that fits rows staged a moment ago.
+func (tx *Tx) deleteSuperseded(by set, from, to int) error {
 	var older []query
+	var gone []set
+	var positions []int64
+	each := func(r row) error {
+		var position int64
+		old := set{faq: by.faq}
+		err := r.Scan(&old.generation, &position)
+		gone, positions = append(gone, old), append(positions, position)
+		return err
+	}
 	if err := tx.each(func(r row) error {
 		var key string
 		err := r.Scan(&key)
-		older = append(older, query{sql: `select generation, position from steps where client = $1 and domain = $2 and key = $3 and generation < $4`, args: []any{client, domain, key, generation}})
+		older = append(older, query{`select generation, position from steps where faq = $1 and key = $2 and generation < $3`, []any{by.faq, key, by.generation}, each})
 		return err
-	}, `select key from steps where client = $1 and domain = $2 and generation = $3 and position >= $4 and position < $5`, client, domain, generation, from, to); err != nil || len(older) == 0 {
+	}, `select key from steps where faq = $1 and generation = $2 and position >= $3 and position < $4`, by.faq, by.generation, from, to); err != nil || len(older) == 0 {
 		return err
-	}
-	type place struct{ generation, position int64 }
-	var places []place
-	for i := range older {
-		older[i].each = func(r row) error {
-			var p place
-			err := r.Scan(&p.generation, &p.position)
-			places = append(places, p)
-			return err
-		}
 	}
 	if err := tx.many(older...); err != nil {
 		return err
 	}
-	for _, p := range places {
-		if err := tx.exec(`delete from steps where client = $1 and domain = $2 and generation = $3 and position = $4`, client, domain, p.generation, p.position); err != nil {
+	for i, g := range gone {
+		if err := tx.exec(`delete from steps where faq = $1 and generation = $2 and position = $3`, g.faq, g.generation, positions[i]); err != nil {
 			return err
 		}
 	}
@@ -96,13 +103,10 @@ func (tx *Tx) ListSteps(client int64, domain string) (out []tract.Step, err erro
 	return out, err
 }
 
-const activeSteps = `select s.name, s.questions, s.answers from steps s join faq_versions v on v.client = s.client and v.domain = s.domain and v.generation = s.generation
-	where s.client = $1 and s.domain = $2 order by s.position`
+const activeSteps = `select s.name, s.questions, s.answers from faqs f join steps s on s.faq = f.id and s.generation = f.generation where f.client = $1 and f.domain = $2 order by s.position`
 
-const inactiveSteps = `select s.name, s.questions, s.answers from steps s join faq_versions v on v.client = s.client and v.domain = s.domain
-	where s.client = $1 and s.domain = $2 and s.generation < v.generation
-	and not exists (select 1 from steps n where n.client = s.client and n.domain = s.domain and n.key = s.key and n.generation > s.generation and n.generation <= v.generation)
-	order by s.key`
+const inactiveSteps = `select s.name, s.questions, s.answers from faqs f join steps s on s.faq = f.id and s.generation < f.generation where f.client = $1 and f.domain = $2
+	and not exists (select 1 from steps n where n.faq = s.faq and n.key = s.key and n.generation > s.generation and n.generation <= f.generation) order by s.key`
 
 // EachStep calls fn for a bot's active steps in their order, or for its inactive
 // ones by name, without holding them all.
@@ -121,31 +125,31 @@ func (tx *Tx) EachStep(client int64, domain string, active bool, fn func(tract.S
 }
 
 // RestoreSteps makes inactive steps active again, behind the others. unknown
-// names those that are not there; then nothing is to be kept. Ones that are
-// active already are passed over. most bounds the active steps; tooMany says
-// that they would be more.
+// names those that are not there; tooMany says that more than most would be
+// active: then nothing is to be kept. Steps that are active are passed over.
 func (tx *Tx) RestoreSteps(client int64, domain string, names []string, most int) (restored int, unknown []string, tooMany bool, err error) {
-	var generation, count, next int64
-	found, err := tx.one([]any{&generation, &count}, tx.s.engine.forUpdate(`select v.generation, v.steps from faq_versions v where v.client = $1 and v.domain = $2`, "v"), client, domain)
+	var now set
+	var count, next int64
+	found, err := tx.one([]any{&now.faq, &now.generation, &count}, tx.s.engine.forUpdate(`select f.id, f.generation, f.steps from faqs f where f.client = $1 and f.domain = $2`, "f"), client, domain)
 	if err != nil || !found {
 		return 0, names, false, err
 	}
-	if _, err := tx.one([]any{&next}, `select coalesce(max(position), -1) + 1 from steps where client = $1 and domain = $2 and generation = $3`, client, domain, generation); err != nil {
+	if _, err := tx.one([]any{&next}, `select coalesce(max(position), -1) + 1 from steps where faq = $1 and generation = $2`, now.faq, now.generation); err != nil {
 		return 0, nil, false, err
 	}
 	for _, name := range names {
-		key, newest := StepKey(name), int64(0)
-		found, err := tx.one([]any{&newest}, `select generation from steps where client = $1 and domain = $2 and key = $3 and generation <= $4 order by generation desc limit 1`, client, domain, key, generation)
+		var newest int64
+		found, err := tx.one([]any{&newest}, `select generation from steps where faq = $1 and key = $2 and generation <= $3 order by generation desc limit 1`, now.faq, StepKey(name), now.generation)
 		switch {
 		case err != nil:
 			return 0, nil, false, err
 		case !found:
 			unknown = append(unknown, name)
 			continue
-		case newest == generation:
+		case newest == now.generation:
 			continue
 		}
-		if err := tx.exec(`update steps set generation = $5, position = $6 where client = $1 and domain = $2 and key = $3 and generation = $4`, client, domain, key, newest, generation, next); err != nil {
+		if err := tx.exec(`update steps set generation = $4, position = $5 where faq = $1 and key = $2 and generation = $3`, now.faq, StepKey(name), newest, now.generation, next); err != nil {
 			return 0, nil, false, err
 		}
 		next++
@@ -155,7 +159,7 @@ func (tx *Tx) RestoreSteps(client int64, domain string, names []string, most int
 		return restored, unknown, count > int64(most), nil
 	}
 	// The set is no file's any more.
-	if err := tx.exec(`update faq_versions set version = version + 1, steps = $3, hash = '', updated_at = $4 where client = $1 and domain = $2`, client, domain, count, tx.Now); err != nil {
+	if err := tx.exec(`update faqs set version = version + 1, steps = $2, hash = '', updated_at = $3 where id = $1`, now.faq, count, tx.Now); err != nil {
 		return 0, nil, false, err
 	}
 	return restored, nil, false, tx.BumpConfig(client)
@@ -164,7 +168,7 @@ func (tx *Tx) RestoreSteps(client int64, domain string, names []string, most int
 // FAQVersion is the version of a bot's steps and the hash of the file they came
 // from; 0 when it never had any.
 func (tx *Tx) FAQVersion(client int64, domain string) (version int64, hash string, err error) {
-	_, err = tx.one([]any{&version, &hash}, `select version, hash from faq_versions where client = $1 and domain = $2`, client, domain)
+	_, err = tx.one([]any{&version, &hash}, `select version, hash from faqs where client = $1 and domain = $2`, client, domain)
 	return version, hash, err
 }
 
@@ -189,7 +193,8 @@ type Task struct {
 
 	Fence       int64 // raised by everybody who takes the task
 	BaseVersion int64 // of the steps that the counts go by
-	Generation  int64 // being staged; 0 = none yet
+	FAQ         int64 // whose set is being staged; 0 = nothing is yet
+	Generation  int64 // number of that set
 
 	Total, Done           int // rows
 	Created, Updated      int
@@ -200,12 +205,12 @@ type Task struct {
 	CreatedAt, FinishedAt time.Time
 }
 
-const taskColumns = `seq, id, client, domain, state, dry_run, hash, fence, base_version, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at`
+const taskColumns = `seq, id, client, domain, state, dry_run, hash, fence, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at`
 
 func (tx *Tx) tasks(where string, args ...any) (out []Task, err error) {
 	err = tx.each(func(r row) error {
 		var t Task
-		err := r.Scan(&t.Seq, &t.ID, &t.Client, &t.Domain, &t.State, flag(&t.DryRun), &t.Hash, &t.Fence, &t.BaseVersion, &t.Generation,
+		err := r.Scan(&t.Seq, &t.ID, &t.Client, &t.Domain, &t.State, flag(&t.DryRun), &t.Hash, &t.Fence, &t.BaseVersion, &t.FAQ, &t.Generation,
 			&t.Total, &t.Done, &t.Created, &t.Updated, &t.Kept, &t.Deactivated, js(&t.Warnings), &t.Error, at(&t.CreatedAt), at(&t.FinishedAt))
 		out = append(out, t)
 		return err
@@ -215,8 +220,8 @@ func (tx *Tx) tasks(where string, args ...any) (out []Task, err error) {
 
 // InsertTask makes a task whose file is still to come and returns its number.
 func (tx *Tx) InsertTask(t Task) (seq int64, err error) {
-	_, err = tx.writeOne([]any{&seq}, `insert into faq_tasks (id, client, domain, state, dry_run, hash, fence, lease_until, base_version, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at)
-		values ($1, $2, $3, 'uploading', $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]', '', $6, 0) returning seq`, t.ID, t.Client, t.Domain, t.DryRun, t.Hash, tx.Now)
+	_, err = tx.writeOne([]any{&seq}, `insert into faq_tasks (id, client, domain, state, dry_run, hash, fence, lease_until, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at)
+		values ($1, $2, $3, 'uploading', $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]', '', $6, 0) returning seq`, t.ID, t.Client, t.Domain, t.DryRun, t.Hash, tx.Now)
 	return seq, err
 }
 
@@ -277,8 +282,8 @@ func (tx *Tx) RunnableTask() (t Task, found bool, err error) {
 // ClaimTask takes a task for a time. taken is false when somebody was faster.
 func (tx *Tx) ClaimTask(t Task, lease time.Duration) (_ Task, taken bool, err error) {
 	// Of several who take tasks of one domain, one at a time looks.
-	if err := tx.exec(`insert into faq_versions (client, domain, version, hash, updated_at, generation, newest, steps) values ($1, $2, 0, '', $3, 0, 0, 0)
-		on conflict (client, domain) do update set updated_at = faq_versions.updated_at`, t.Client, t.Domain, tx.Now); err != nil {
+	if err := tx.exec(`insert into faqs (client, domain, version, hash, generation, newest, steps, updated_at) values ($1, $2, 0, '', 0, 0, 0, $3)
+		on conflict (client, domain) do update set updated_at = faqs.updated_at`, t.Client, t.Domain, tx.Now); err != nil {
 		return t, false, err
 	}
 	n, err := tx.count(`update faq_tasks set state = 'running', fence = fence + 1, lease_until = $3 where seq = $1 and `+runnable, t.Seq, tx.Now, tx.Now.Add(lease))
@@ -313,33 +318,33 @@ var ErrTaskLost = &tract.Error{Kind: tract.KindConflict, Code: "task_lost", Msg:
 // SaveTask writes how far a task is and keeps it for a time. It fails with
 // ErrTaskLost for who does not hold the task any more.
 func (tx *Tx) SaveTask(t *Task, lease time.Duration) error {
-	n, err := tx.count(`update faq_tasks set state = $3, base_version = $4, generation = $5, rows_total = $6, rows_done = $7, created = $8, updated = $9, kept = $10, deactivated = $11, warnings = $12, error = $13, finished_at = $14, lease_until = $15
+	n, err := tx.count(`update faq_tasks set state = $3, base_version = $4, faq = $5, generation = $6, rows_total = $7, rows_done = $8, created = $9, updated = $10, kept = $11, deactivated = $12, warnings = $13, error = $14, finished_at = $15, lease_until = $16
 		where seq = $1 and fence = $2 and state = 'running'`,
-		t.Seq, t.Fence, t.State, t.BaseVersion, t.Generation, t.Total, t.Done, t.Created, t.Updated, t.Kept, t.Deactivated, toJSON(t.Warnings), t.Error, t.FinishedAt, tx.Now.Add(lease))
+		t.Seq, t.Fence, t.State, t.BaseVersion, t.FAQ, t.Generation, t.Total, t.Done, t.Created, t.Updated, t.Kept, t.Deactivated, toJSON(t.Warnings), t.Error, t.FinishedAt, tx.Now.Add(lease))
 	if err == nil && n == 0 {
 		err = ErrTaskLost
 	}
 	return err
 }
 
-// BeginSteps opens a new generation for a task, on the present version.
-func (tx *Tx) BeginSteps(t *Task) (err error) {
+// BeginSteps opens a new set for a task, on the present version.
+func (tx *Tx) BeginSteps(t *Task) error {
+	n, err := tx.newSet(t.Client, t.Domain)
 	t.Done, t.Created, t.Updated, t.Kept = 0, 0, 0, 0
-	t.BaseVersion, t.Generation, err = tx.newGeneration(t.Client, t.Domain)
+	t.BaseVersion, t.FAQ, t.Generation = n.version, n.faq, n.generation
 	return err
 }
 
-// StageSteps adds the next steps to a task's generation, which nobody sees yet,
-// and counts them against the present ones.
+// StageSteps adds the next steps to a task's set, which nobody sees yet, and
+// counts them against the present ones.
 func (tx *Tx) StageSteps(t *Task, steps []tract.Step) error {
-	if err := tx.insertSteps(t.Client, t.Domain, t.Generation, t.Done, steps); err != nil {
+	if err := tx.insertSteps(set{t.FAQ, t.Generation}, t.Done, steps); err != nil {
 		return err
 	}
 	var updated, kept int
 	if _, err := tx.one([]any{&updated, &kept}, `select count(p.older), coalesce(sum(case when p.older = p.active then 1 else 0 end), 0) from (
-			select v.generation as active, (select b.generation from steps b where b.client = n.client and b.domain = n.domain and b.key = n.key and b.generation <= v.generation order by b.generation desc limit 1) as older
-			from steps n join faq_versions v on v.client = n.client and v.domain = n.domain
-			where n.client = $1 and n.domain = $2 and n.generation = $3 and n.position >= $4 and n.position < $5) p`, t.Client, t.Domain, t.Generation, t.Done, t.Done+len(steps)); err != nil {
+			select f.generation as active, (select b.generation from steps b where b.faq = n.faq and b.key = n.key and b.generation <= f.generation order by b.generation desc limit 1) as older
+			from faqs f join steps n on n.faq = f.id where f.id = $1 and n.generation = $2 and n.position >= $3 and n.position < $4) p`, t.FAQ, t.Generation, t.Done, t.Done+len(steps)); err != nil {
 		return err
 	}
 	t.Done += len(steps)
@@ -353,26 +358,32 @@ func (tx *Tx) StageSteps(t *Task, steps []tract.Step) error {
 // false when the steps are not those any more that it was counted against.
 func (tx *Tx) CountDeactivated(t *Task) (n int, current bool, err error) {
 	var version int64
-	_, err = tx.one([]any{&version, &n}, `select version, steps from faq_versions where client = $1 and domain = $2`, t.Client, t.Domain)
+	_, err = tx.one([]any{&version, &n}, `select version, steps from faqs where id = $1`, t.FAQ)
 	return n - t.Kept, version == t.BaseVersion, err
 }
 
-// SwitchSteps makes a task's generation the active one, if the version is still
-// the one that it was made on.
+// SwitchSteps makes a task's set the active one, if the version is still the one
+// that it was made on.
 func (tx *Tx) SwitchSteps(t *Task) (switched bool, err error) {
-	n, err := tx.count(`update faq_versions set version = version + 1, generation = $4, steps = $5, hash = $6, updated_at = $7 where client = $1 and domain = $2 and version = $3`,
-		t.Client, t.Domain, t.BaseVersion, t.Generation, t.Total, t.Hash, tx.Now)
+	n, err := tx.count(`update faqs set version = version + 1, generation = $3, steps = $4, hash = $5, updated_at = $6 where id = $1 and version = $2`,
+		t.FAQ, t.BaseVersion, t.Generation, t.Total, t.Hash, tx.Now)
 	if err != nil || n == 0 {
 		return false, err
 	}
 	return true, tx.BumpConfig(t.Client)
 }
 
-// DeleteStaged removes a generation's steps at the positions [from, to), unless
-// it is the active one.
-func (tx *Tx) DeleteStaged(client int64, domain string, generation int64, from, to int) error {
-	return tx.exec(`delete from steps where client = $1 and domain = $2 and generation = $3 and position >= $4 and position < $5
-		and not exists (select 1 from faq_versions v where v.client = $1 and v.domain = $2 and v.generation = $3)`, client, domain, generation, from, to)
+// DeleteStaged removes the steps of a task's set at the positions [from, to),
+// unless it is the active one.
+func (tx *Tx) DeleteStaged(t *Task, from, to int) error {
+	return tx.exec(`delete from steps where faq = $1 and generation = $2 and position >= $3 and position < $4
+		and not exists (select 1 from faqs f where f.id = $1 and f.generation = $2)`, t.FAQ, t.Generation, from, to)
+}
+
+// DeleteSuperseded removes the older steps that those of a task's set at the
+// positions [from, to) took the place of.
+func (tx *Tx) DeleteSuperseded(t *Task, from, to int) error {
+	return tx.deleteSuperseded(set{t.FAQ, t.Generation}, from, to)
 }
 
 // ReleaseTasks gives up every task that is being worked on, so that it can be

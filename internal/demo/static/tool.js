@@ -96,7 +96,7 @@ export class ToolCard {
     health.dataset.state = view.health;
     health.title = view.why;
     setText(find(".health-text", card), view.health === "disabled" ? "switched off" : view.health);
-    this.drawMode(view.mode);
+    this.drawMode(view);
     this.drawStrips(view);
     const box = find(".heard", card);
     find(".heard-empty", card).hidden = view.entries.length > 0;
@@ -106,13 +106,13 @@ export class ToolCard {
     this.drawActions();
   }
 
-  /** @param {string} mode */
-  drawMode(mode) {
+  /** @param {ToolView} view */
+  drawMode({ mode, health }) {
     for (const radio of this.card.querySelectorAll("input[type=radio]")) {
       if (radio instanceof HTMLInputElement) radio.checked = radio.value === mode;
     }
     this.card.dataset.mode = mode;
-    find(".back", this.card).hidden = mode === "healthy";
+    find(".back", this.card).hidden = mode === "healthy" && health !== "disabled"; // a call on its way may fail last of all
   }
 
   /** @param {ToolView} view */
