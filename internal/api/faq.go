@@ -146,7 +146,7 @@ func (a *API) readFAQForm(c *clientCall) (form faqForm, err error) {
 func (a *API) readParts(parts *multipart.Reader, fields map[string]string, form *faqForm) error {
 	for n := 0; ; n++ {
 		p, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && n > 0 { // without a part the boundary was another
 			return nil
 		}
 		if err != nil {

@@ -18,7 +18,6 @@ import (
 
 	"tract/internal/apitest"
 	"tract/internal/bot"
-	"tract/internal/manifest"
 	"tract/internal/store"
 )
 
@@ -306,7 +305,7 @@ func (r *filling) Read(p []byte) (int, error) {
 func TestFAQUploadTooLarge(t *testing.T) {
 	apitest.Engines(t, func(t *testing.T, w *apitest.World) {
 		const head = "--a\r\nContent-Disposition: form-data; name=\"csv_file\"; filename=\"x\"\r\n\r\n" + faqHead + "A,q,\""
-		send := func(size int64, chunked bool) (apitest.Answer, error, int64) {
+		send := func(size int64, chunked bool) (apitest.Answer, int64, error) {
 			filler := &filling{bytes: []byte("x")}
 			req, err := http.NewRequest("POST", w.URL+faqCreate, io.MultiReader(strings.NewReader(head), io.LimitReader(filler, size)))
 			if err != nil {
@@ -320,14 +319,14 @@ func TestFAQUploadTooLarge(t *testing.T) {
 			req.Header.Set("Content-Type", "multipart/form-data; boundary=a")
 			res, err := http.DefaultTransport.RoundTrip(req)
 			if err != nil {
-				return apitest.Answer{}, err, filler.read
+				return apitest.Answer{}, filler.read, err
 			}
 			defer res.Body.Close()
 			b, err := io.ReadAll(res.Body)
-			return apitest.Answer{Status: res.StatusCode, Header: res.Header, Body: b}, err, filler.read
+			return apitest.Answer{Status: res.StatusCode, Header: res.Header, Body: b}, filler.read, err
 		}
 		for _, chunked := range []bool{false, true} {
-			a, err, sent := send(100<<20, chunked)
+			a, sent, err := send(100<<20, chunked)
 			if err != nil || a.Status != http.StatusRequestEntityTooLarge || a.Code() != "csv_too_large" {
 				// A caller who goes on writing may find the connection closed first.
 				if err == nil || chunked == false && sent > 60<<20 {
@@ -450,8 +449,17 @@ func TestFAQWalls(t *testing.T) {
 		refused(t, "another client's restore", w.Other("POST", faqRestore, map[string]any{"domain_name": "acme_import", "node_names": []string{"A"}}), http.StatusBadRequest, "invalid domain")
 
 		// A client that is removed takes its tasks and steps along.
-		w.Apply("version: 1\nclients: []\n", manifest.Flags{Prune: true})
+		key := w.ClientKey("acme")
+		w.Update(func(tx *store.Tx) error { return tx.DeleteClient(key) })
 		refused(t, "a client that is gone", w.Platform("GET", faqCreate+"status/"+id+"/", nil), http.StatusUnauthorized, "Unauthorized Access or invalid token")
+		w.View(func(tx *store.Tx) error {
+			_, err := tx.Task(key, id)
+			steps, err2 := tx.ListSteps(key, "acme_import")
+			if !errors.Is(err, store.ErrNotFound) || err2 != nil || len(steps) > 0 {
+				t.Errorf("left of a client that is gone: %v, %v %v", err, steps, err2)
+			}
+			return nil
+		})
 	})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -22,11 +23,11 @@ const (
 )
 
 type transferInput struct {
-	UserName   string                 `json:"user_name"`
+	UserName   *string                `json:"user_name"`
 	BusinessID strictjson.IntOrString `json:"business_id"`
-	TeamName   string                 `json:"team_name"`
+	TeamName   *string                `json:"team_name"`
 	Countdown  strictjson.IntOrString `json:"countdown"`
-	Receiver   string                 `json:"receiver"` // version 2
+	Receiver   *string                `json:"receiver"` // version 2
 }
 
 func (a *API) transferV1(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
@@ -35,10 +36,10 @@ func (a *API) transferV1(w http.ResponseWriter, r *http.Request) (web.Answer, er
 
 func (a *API) transferV2(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
 	return a.transfer(w, r, "transfer/v2", func(in *transferInput, s *tract.Settings) (tract.ReceiverID, error) {
-		id := tract.ReceiverID(in.Receiver)
-		if in.Receiver == "" || in.Receiver == athena {
+		if in.Receiver == nil || *in.Receiver == "" || *in.Receiver == athena {
 			return tract.SAC, nil
 		}
+		id := tract.ReceiverID(*in.Receiver)
 		if _, attached := s.Receiver(id); !attached || id.Primary() {
 			return "", tract.Invalid("invalid_receiver", "invalid receiver")
 		}
@@ -75,8 +76,11 @@ func (a *API) transfer(w http.ResponseWriter, r *http.Request, endpoint string, 
 		if err != nil {
 			return web.Answer{}, err
 		}
-		res, err := a.Conversation.Apply(tx, thread, tract.MoveLater{To: to, Team: in.TeamName, Delay: delay}, conversation.Options{})
-		if err == nil {
+		res, err := a.Conversation.Apply(tx, thread, tract.MoveLater{To: to, Team: *in.TeamName, Delay: delay}, conversation.Options{})
+		if err == nil && errors.Is(res.Refused, tract.ErrConversationComplete) {
+			// Whose the thread is now is nothing to this caller.
+			err = tract.ErrConversationComplete.With("conversation %d is complete; the user's next message begins another", res.Thread.State.Conversation)
+		} else if err == nil {
 			err = res.Refused
 		}
 		if err != nil {
@@ -115,11 +119,11 @@ func (in *transferInput) complete() error {
 		return tract.Invalid("field_missing", "%s missing in the request", name)
 	}
 	switch {
-	case in.UserName == "":
+	case in.UserName == nil || *in.UserName == "":
 		return lacks("user_name")
 	case !given(in.BusinessID):
 		return lacks("business_id")
-	case in.TeamName == "":
+	case in.TeamName == nil || *in.TeamName == "":
 		return lacks("team_name")
 	}
 	return nil
@@ -154,14 +158,14 @@ func (a *API) transferThread(tx *store.Tx, client tract.Client, in *transferInpu
 	case !b.Active:
 		return 0, nil, tract.Invalid("business_inactive", "business \"%d\" is inactive", b.ID)
 	}
-	u, err := tx.UserByName(client.Key, in.UserName)
+	u, err := tx.UserByName(client.Key, *in.UserName)
 	if tract.KindOf(err) == tract.KindNotFound {
 		err = tract.Invalid("invalid_user", "invalid user_name")
 	}
 	if err != nil {
 		return 0, nil, err
 	}
-	team := cfg.Teams[in.TeamName]
+	team := cfg.Teams[*in.TeamName]
 	switch {
 	case team == nil:
 		return 0, nil, tract.Invalid("invalid_team", "invalid team_name provided")

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +88,7 @@ func New(t *testing.T, o store.Options, change ...func(*Settings)) *World {
 		Ladder:    []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond, 160 * time.Millisecond, 160 * time.Millisecond, 160 * time.Millisecond},
 		RateLimit: -1, Files: files.Settings{Dir: t.TempDir()}, Version: "test", Name: "apitest", Now: clock.System, Log: slog.New(slog.DiscardHandler),
 	}}
-	if os.Getenv("TRACT_TEST_LOG") == "1" {
+	if testing.Verbose() {
 		s.Server.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	for _, f := range change {
