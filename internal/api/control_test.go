@@ -185,6 +185,7 @@ func TestLedger(t *testing.T) {
 	apitest.Engines(t, func(t *testing.T, w *apitest.World) {
 		u := w.ToDeskOne()
 		w.Control("desk-one", "take", u, "", m{"reason": "mine", "metadata": m{"ticket": 7}}).Want(t, 200)
+		w.Write("desk-one", u, "bye", m{"thread_control": m{"type": "pass", "receiver": "desk-two"}}).Want(t, 409)
 		w.Write("desk-one", u, "hello").Want(t, 200)
 		w.Granted("desk-one", "pass", u, "sac", m{"reason": "billing", "metadata": m{"team_name": "Billing"}})
 		a := w.Tool("desk-one", "GET", "/tract/thread_control/ledger/?user_id="+u.ID, nil).Want(t, 200)
@@ -203,15 +204,16 @@ func TestLedger(t *testing.T) {
 			got = append(got, line{s("type"), s("from"), s("to"), s("requester"), s("code"), s("reason"), e["granted"] == true, epoch, e["first_answer_ms"] != nil})
 		}
 		want := []line{
-			{"begin", "", "iva", "", "", "new_conversation", true, 1, true}, // the bot said that it hands over
+			{"begin", "", "iva", "", "", "new_conversation", true, 1, false},
 			{"pass", "iva", "sac", "iva", "", "bot_break", true, 2, false},
 			{"take", "sac", "desk-two", "desk-two", "", "", true, 3, false},
 			{"pass", "desk-two", "desk-one", "desk-two", "", "", true, 4, false},
 			{"take", "desk-one", "desk-one", "desk-one", "not_supported", "mine", false, 4, false},
+			{"pass", "desk-one", "desk-two", "desk-one", "receiver_not_allowed", "", false, 4, false}, // it came with a message
 			{"pass", "desk-one", "sac", "desk-one", "", "billing", true, 5, false},
 		}
 		want[3].Answered = true
-		want[0].Answered = got != nil && got[0].Answered // not said by the specification
+		want[0].Answered = len(got) > 0 && got[0].Answered // the specification does not say whether a hand-over is an answer
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("ledger (-want +got):\n%s\n%s", diff, a)
 		}

@@ -44,7 +44,8 @@ func NewImporter(s *store.Store, dir string, log *slog.Logger) *Importer {
 // Figures of the import.
 const (
 	partBytes = 256 << 10 // of a file, in one row
-	chunkRows = 250       // staged in one transaction
+	chunkRows = 100       // staged in one transaction: what others wait for on SQLite
+	fewRows   = 500       // of a small file, that LoadFAQ stores in one transaction
 	// One transaction removes so many parts of a file.
 	chunkParts = 4
 
@@ -59,8 +60,8 @@ const (
 	deleteTasks = 500 // at a time
 )
 
-// errImport is the end of a task that fails for a reason of ours.
-const errImport = "the file could not be imported for a reason that lies with us; upload it again"
+// importFailed is the end of a task that fails for a reason of ours.
+const importFailed = "the file could not be imported for a reason that lies with us; upload it again"
 
 // Spool is a file as it was uploaded, complete. It is gone when it is closed,
 // and when the process ends.
@@ -301,7 +302,7 @@ func LoadFAQ(ctx context.Context, s *store.Store, client int64, domain string, c
 	}
 	sum := sha256.Sum256(csv)
 	hash := hex.EncodeToString(sum[:])
-	if len(steps) > chunkRows {
+	if len(steps) > fewRows {
 		return NewImporter(s, "", nil).load(ctx, store.Task{Client: client, Domain: domain, Hash: hash}, csv)
 	}
 	return s.UpdateLow(ctx, func(tx *store.Tx) error {

@@ -26,7 +26,7 @@ func (im *Importer) finish(ctx context.Context, t *store.Task) error {
 		err = im.fail(ctx, t, err.Error())
 	case t.Fence >= maxTries:
 		im.Log.Error("import given up", "task", t.ID, "client", t.Client, "domain", t.Domain, "error", err)
-		err = im.fail(ctx, t, errImport)
+		err = im.fail(ctx, t, importFailed)
 	}
 	if err != nil {
 		return err

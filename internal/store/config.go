@@ -58,7 +58,7 @@ func (tx *Tx) DeleteClient(key int64) error {
 		`delete from config where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
 		`delete from steps where faq in (select id from faqs where client = $1)`, `delete from faqs where client = $1`,
 		`delete from faq_parts where task in (select seq from faq_tasks where client = $1)`, `delete from faq_tasks where client = $1`,
-		`update endpoints set enabled = 0, disabled_reason = 'client_removed' where client = $1`,
+		`update endpoints set enabled = 0, disabled_reason = 'client_removed', generation = generation + 1 where client = $1`,
 		`update clients set id = id || ' (removed ' || key || ')', version = version + 1, body = '{}' where key = $1`,
 	} {
 		if err := tx.exec(q, key); err != nil {
@@ -66,7 +66,13 @@ func (tx *Tx) DeleteClient(key int64) error {
 		}
 	}
 	tx.commit.Configs = append(tx.commit.Configs, key)
-	return nil
+	// Who sends must hear that these may not be called any more.
+	return tx.each(func(r row) error {
+		var id int64
+		err := r.Scan(&id)
+		tx.commit.Endpoints = append(tx.commit.Endpoints, id)
+		return err
+	}, `select id from endpoints where client = $1`, key)
 }
 
 // Document is one stored piece of configuration.

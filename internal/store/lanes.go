@@ -254,17 +254,6 @@ func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) (out []
 	return out, err
 }
 
-// ListOpenEndpoints returns the endpoints that have something queued.
-func (tx *Tx) ListOpenEndpoints() (ids []int64, err error) {
-	err = tx.each(func(r row) error {
-		var id int64
-		err := r.Scan(&id)
-		ids = append(ids, id)
-		return err
-	}, `select distinct endpoint from lanes where last > done`)
-	return ids, err
-}
-
 // Lane reads a lane; ok is false when nothing was ever appended to it.
 func (tx *Tx) Lane(k LaneKey) (l Lane, ok bool, err error) {
 	err = tx.each(func(r row) error { ok = true; return scanLane(r, &l) }, `select `+laneColumns+` from lanes where thread = $1 and endpoint = $2`, k.Thread, k.Endpoint)

@@ -37,6 +37,7 @@ type sqlite struct {
 	jobs   chan *job
 	low    chan *job
 	quit   chan struct{}
+	ended  chan struct{} // closed when nothing commits any more
 	done   sync.WaitGroup
 	lock   *os.File
 	path   string
@@ -56,7 +57,7 @@ func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{})}
+	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{}), ended: make(chan struct{})}
 	if s.clock == nil {
 		s.clock = clock.System
 	}
@@ -246,11 +247,22 @@ func (e *sqlite) update(ctx context.Context, fn func(*Tx) error, low bool) error
 	}
 	// Once queued the answer is awaited whatever happens to the caller: only
 	// the committer knows whether it was stored.
-	return <-j.result
+	select {
+	case err := <-j.result:
+		return err
+	case <-e.ended:
+	}
+	select {
+	case err := <-j.result:
+		return err
+	default: // it came in after the last commit
+		return ErrUnavailable.With("the store is closed")
+	}
 }
 
 func (e *sqlite) commitLoop() {
 	defer e.done.Done()
+	defer close(e.ended)
 	for {
 		batch := e.nextBatch()
 		if batch == nil {
