@@ -174,7 +174,10 @@ func (a *API) command(c *toolCall, endpoint string, body []byte, pxut string, cm
 	if err != nil {
 		return web.Answer{}, err
 	}
-	check := func(tx *store.Tx, version int64) error { return a.Auth.CheckIdentityAt(tx, c.id, version) }
+	key.Check = func(tx *store.Tx) error { return a.Auth.CheckIdentity(tx, c.id) }
+	check := func(tx *store.Tx, l *store.Locked, _ *tract.Config) error {
+		return a.Auth.CheckIdentityAt(tx, c.id, l.ConfigVersion)
+	}
 	var refused error
 	out, err := key.Update(c.ctx(), thread, func(tx *store.Tx) (web.Answer, error) {
 		refused = nil

@@ -72,7 +72,7 @@ func TestSynchronousMessageTimesOut(t *testing.T) {
 		var res *conversation.Result
 		thread := w.Thread(u)
 		w.Update(func(tx *store.Tx) (err error) {
-			res, err = w.Server.Intake.Append(tx, intake.Message{Client: thread.Client, Business: 343, User: thread.User, Platform: 13, Body: hsl.Text(apitest.TwoAnswers).Body(), Hold: 400 * time.Millisecond})
+			res, err = w.Server.Intake.Append(tx, intake.Message{Client: thread.Client, Business: 343, AuthID: thread.User.AuthID, Platform: 13, Body: hsl.Text(apitest.TwoAnswers).Body(), Hold: 400 * time.Millisecond})
 			return err
 		})
 		h := w.Channel.Wait(t, "the held answer", apitest.Saying(u, "You can return items within 30 days."))

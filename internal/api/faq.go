@@ -62,7 +62,7 @@ func (a *API) faq(h func(*clientCall) (web.Answer, error)) web.Handler {
 		if err := a.limit(w, call.Client, token); err != nil {
 			return web.Answer{}, err
 		}
-		return h(&clientCall{w, r, call.Client})
+		return h(&clientCall{w, r, call.Client, call, errFAQToken})
 	}
 }
 

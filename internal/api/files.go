@@ -70,7 +70,7 @@ func (a *API) logFile(c *clientCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	key, err := a.Idempotency.Key(c.r, in.digest(), "client", c.client.ID, "log_file")
+	key, err := a.key(c, "log_file", in.digest())
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -85,6 +85,9 @@ func (a *API) logFile(c *clientCall) (web.Answer, error) {
 
 // reserveFile answers 100, which is not remembered: the call goes on.
 func (a *API) reserveFile(tx *store.Tx, c *clientCall, in *fileInput) (web.Answer, error) {
+	if err := a.stillNow(tx, c); err != nil {
+		return web.Answer{}, err
+	}
 	_, err := tx.UserByAuthID(c.client.Key, in.authID)
 	if tract.KindOf(err) == tract.KindNotFound {
 		return web.Answer{}, intake.ErrNotRegistered
@@ -138,14 +141,8 @@ func (a *API) keepFile(c *clientCall, key *web.Keyed, in *fileInput) (out web.An
 }
 
 func (a *API) appendFile(tx *store.Tx, c *clientCall, in *fileInput, el hsl.Element) (*conversation.Result, error) {
-	u, err := tx.UserByAuthID(c.client.Key, in.authID)
-	if tract.KindOf(err) == tract.KindNotFound {
-		return nil, intake.ErrNotRegistered
-	}
-	if err != nil {
-		return nil, err
-	}
-	res, err := a.Intake.Append(tx, intake.Message{Client: c.client.Key, Business: in.business, User: u, Platform: tract.PlatformWebhook, Body: el.Body(), Type: in.upload.MessageType})
+	res, err := a.Intake.Append(tx, intake.Message{Client: c.client.Key, Business: in.business, AuthID: in.authID, Platform: tract.PlatformWebhook, Body: el.Body(), Type: in.upload.MessageType,
+		Check: func(tx *store.Tx, version int64) error { return a.still(tx, c, version) }})
 	if err != nil {
 		return nil, err
 	}

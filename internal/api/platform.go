@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tract"
+	"tract/internal/auth"
 	"tract/internal/conversation"
 	"tract/internal/hsl"
 	"tract/internal/intake"
@@ -24,6 +25,8 @@ type clientCall struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	client tract.Client
+	proof  auth.ClientCall
+	void   error // the answer when the token turns out to be void meanwhile
 }
 
 func (c *clientCall) ctx() context.Context { return c.r.Context() }
@@ -48,7 +51,7 @@ func (a *API) delivery(h func(*clientCall) (web.Answer, error)) web.Handler {
 		if !ok || len(ids) != 1 {
 			return web.Answer{}, errDetails
 		}
-		call, err := a.Auth.VerifyClient(r.Context(), ids[0], token, tract.ScopeDelivery)
+		call, err := a.Auth.IdentifyClient(r.Context(), ids[0], token, tract.ScopeDelivery)
 		if err != nil {
 			return web.Answer{}, err
 		}
@@ -58,17 +61,50 @@ func (a *API) delivery(h func(*clientCall) (web.Answer, error)) web.Handler {
 		if err := a.limit(w, call.Client, token); err != nil {
 			return web.Answer{}, err
 		}
-		return h(&clientCall{w, r, call.Client})
+		return h(&clientCall{w, r, call.Client, call, errDetails})
 	}
+}
+
+// still says in a transaction whether the client's token counts: it was looked
+// at before, and may have been revoked since. The version is that of the
+// client's configuration.
+func (a *API) still(tx *store.Tx, c *clientCall, version int64) error {
+	ok, err := a.Auth.CheckClientAt(tx, c.proof, version)
+	if err == nil && !ok {
+		err = c.void
+	}
+	return err
+}
+
+func (a *API) stillNow(tx *store.Tx, c *clientCall) error {
+	version, err := tx.ConfigVersion(c.client.Key)
+	if err != nil {
+		return err
+	}
+	return a.still(tx, c, version)
+}
+
+// key reads the Idempotency-Key of a client's call.
+func (a *API) key(c *clientCall, endpoint string, body []byte) (*web.Keyed, error) {
+	key, err := a.Idempotency.Key(c.r, body, "client", c.client.ID, endpoint)
+	if err == nil {
+		key.Check = func(tx *store.Tx) error { return a.stillNow(tx, c) }
+	}
+	return key, err
 }
 
 // once runs a changing call of a client once for all calls with its key.
 func (a *API) once(c *clientCall, endpoint string, body []byte, fn func(tx *store.Tx) (web.Answer, error)) (web.Answer, error) {
-	key, err := a.Idempotency.Key(c.r, body, "client", c.client.ID, endpoint)
+	key, err := a.key(c, endpoint, body)
 	if err != nil {
 		return web.Answer{}, err
 	}
-	return key.Update(c.ctx(), 0, fn)
+	return key.Update(c.ctx(), 0, func(tx *store.Tx) (web.Answer, error) {
+		if err := a.stillNow(tx, c); err != nil {
+			return web.Answer{}, err
+		}
+		return fn(tx)
+	})
 }
 
 type userInput struct {
@@ -141,21 +177,10 @@ func (in *messageInput) read(c *clientCall) (body []byte, el hsl.Element, err er
 	return body, hsl.Text(*in.MessageBody), nil
 }
 
-// append takes the message in. A message that nobody can answer is stored all
-// the same; orphaned says so.
-func (a *API) append(tx *store.Tx, c *clientCall, in *messageInput, el hsl.Element, wait bool) (*conversation.Result, error) {
-	u, err := tx.UserByAuthID(c.client.Key, in.User.AuthID)
-	if tract.KindOf(err) == tract.KindNotFound {
-		return nil, intake.ErrNotRegistered
-	}
-	if err != nil {
-		return nil, err
-	}
-	m := intake.Message{Client: c.client.Key, Business: in.BusinessID.Value, User: u, Platform: tract.PlatformWebhook, Body: el.Body()}
-	if wait {
-		m.Hold = a.SyncWait
-	}
-	return a.Intake.Append(tx, m)
+// message is what intake is given of a call.
+func (a *API) message(c *clientCall, in *messageInput, el hsl.Element) intake.Message {
+	return intake.Message{Client: c.client.Key, Business: in.BusinessID.Value, AuthID: in.User.AuthID, Platform: tract.PlatformWebhook, Body: el.Body(),
+		Check: func(tx *store.Tx, version int64) error { return a.still(tx, c, version) }}
 }
 
 func (a *API) logMessage(c *clientCall) (web.Answer, error) {
@@ -164,9 +189,13 @@ func (a *API) logMessage(c *clientCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	orphaned := false
-	out, err := a.once(c, "log_message", body, func(tx *store.Tx) (web.Answer, error) {
-		res, err := a.append(tx, c, &in, el, false)
+	key, err := a.key(c, "log_message", body)
+	if err != nil {
+		return web.Answer{}, err
+	}
+	m, orphaned := a.message(c, &in, el), false
+	out, err := key.Update(c.ctx(), a.Intake.Thread(m), func(tx *store.Tx) (web.Answer, error) {
+		res, err := a.Intake.Append(tx, m)
 		if err != nil {
 			return web.Answer{}, err
 		}
@@ -200,17 +229,18 @@ func (a *API) syncMessage(c *clientCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	key, err := a.Idempotency.Key(c.r, body, "client", c.client.ID, "message/sync")
+	key, err := a.key(c, "message/sync", body)
 	if err != nil {
 		return web.Answer{}, err
 	}
-	wait := a.SyncWait
+	m, wait := a.message(c, &in, el), a.SyncWait
+	m.Hold = wait
 	var res *conversation.Result
 	// The message and a first answer are one: a call that is repeated after a
 	// crash does not add it again.
-	first, err := key.Update(c.ctx(), 0, func(tx *store.Tx) (web.Answer, error) {
+	first, err := key.Update(c.ctx(), a.Intake.Thread(m), func(tx *store.Tx) (web.Answer, error) {
 		var err error
-		if res, err = a.append(tx, c, &in, el, true); err != nil {
+		if res, err = a.Intake.Append(tx, m); err != nil {
 			return web.Answer{}, err
 		}
 		if res.Outcome.Orphaned {

@@ -50,11 +50,10 @@ func (a *API) transferV2(w http.ResponseWriter, r *http.Request) (web.Answer, er
 // transfer moves a chat to a human after a countdown. receiver says to whom; it
 // is asked last.
 func (a *API) transfer(w http.ResponseWriter, r *http.Request, endpoint string, receiver func(*transferInput, *tract.Settings) (tract.ReceiverID, error)) (web.Answer, error) {
-	client, err := a.transferClient(w, r)
+	c, err := a.transferClient(w, r)
 	if err != nil {
 		return web.Answer{}, err
 	}
-	c := &clientCall{w, r, client}
 	var in transferInput
 	body, err := web.ReadJSON(r, web.MaxBody, &in)
 	if err != nil {
@@ -64,7 +63,7 @@ func (a *API) transfer(w http.ResponseWriter, r *http.Request, endpoint string, 
 		return web.Answer{}, err
 	}
 	return a.once(c, endpoint, body, func(tx *store.Tx) (web.Answer, error) {
-		thread, settings, err := a.transferThread(tx, client, &in)
+		thread, settings, err := a.transferThread(tx, c.client, &in)
 		if err != nil {
 			return web.Answer{}, err
 		}
@@ -90,27 +89,30 @@ func (a *API) transfer(w http.ResponseWriter, r *http.Request, endpoint string, 
 	})
 }
 
+// errTransferToken is the answer to a token that does not count here.
+var errTransferToken = unauthorized("invalid token provided")
+
 // transferClient proves the caller; each header has its own text.
-func (a *API) transferClient(w http.ResponseWriter, r *http.Request) (tract.Client, error) {
+func (a *API) transferClient(w http.ResponseWriter, r *http.Request) (*clientCall, error) {
 	ids, auths := r.Header.Values("client-id"), r.Header.Values("Authorization")
 	if strings.Join(ids, "") == "" {
-		return tract.Client{}, unauthorized("client_id missing in headers")
+		return nil, unauthorized("client_id missing in headers")
 	}
 	token, ok := bearerOf(r)
 	call, err := a.Auth.VerifyClient(r.Context(), ids[0], token, tract.ScopeTransfer)
 	switch {
 	case err != nil:
-		return tract.Client{}, err
+		return nil, err
 	case !call.Known || len(ids) != 1:
-		return tract.Client{}, unauthorized("invalid client_id in headers")
+		return nil, unauthorized("invalid client_id in headers")
 	case !ok && (strings.Join(auths, "") == "" || len(auths) == 1 && strings.EqualFold(strings.TrimSpace(auths[0]), "Bearer")):
-		return tract.Client{}, unauthorized("token missing in headers")
+		return nil, unauthorized("token missing in headers")
 	case !ok:
-		return tract.Client{}, unauthorized("invalid authorization in headers")
+		return nil, unauthorized("invalid authorization in headers")
 	case !call.Scope:
-		return tract.Client{}, unauthorized("invalid token provided")
+		return nil, errTransferToken
 	}
-	return call.Client, a.limit(w, call.Client, token)
+	return &clientCall{w, r, call.Client, call, errTransferToken}, a.limit(w, call.Client, token)
 }
 
 // complete says which required field is absent, null or empty.

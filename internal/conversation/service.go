@@ -33,7 +33,8 @@ type Service struct {
 	Alarm func(code string, client, thread int64)
 
 	configs configs
-	pxuts   pxuts
+	pxuts   known[pxut]
+	users   known[userOf]
 	watches watches
 }
 
@@ -81,9 +82,9 @@ type Options struct {
 	// Tool is the external tool that gives the command: to one that is not
 	// attached to the business the thread does not exist.
 	Tool tract.ReceiverID
-	// Check says, with the configuration's version, whether the caller still
-	// may; nil asks nobody.
-	Check func(tx *store.Tx, version int64) error
+	// Check says of the locked thread whether the caller may give the command,
+	// before anything is decided; nil asks nobody.
+	Check func(tx *store.Tx, l *store.Locked, c *tract.Config) error
 }
 
 // Do applies a command in a transaction of its own. A refusal is returned as the
@@ -111,7 +112,7 @@ func (s *Service) Apply(tx *store.Tx, thread int64, c tract.Command, o Options) 
 		return nil, err
 	}
 	if o.Check != nil {
-		if err := o.Check(tx, l.ConfigVersion); err != nil {
+		if err := o.Check(tx, l, cfg.Config); err != nil {
 			return nil, err
 		}
 	}
@@ -160,16 +161,16 @@ func attached(c *tract.Config, business int64, tool tract.ReceiverID) bool {
 
 // Find gives the thread that a tool calls by its user_id. Whether the tool may
 // see it is decided where it is used: see Options.Tool and ForTool.
-func (s *Service) Find(ctx context.Context, client int64, pxut string) (thread int64, err error) {
-	if id, ok := s.pxuts.get(client, pxut); ok {
+func (s *Service) Find(ctx context.Context, client int64, handle string) (thread int64, err error) {
+	if id, ok := s.pxuts.get(pxut{client, handle}); ok {
 		return id, nil
 	}
 	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		thread, _, err = tx.ThreadKey(client, pxut)
+		thread, _, err = tx.ThreadKey(client, handle)
 		return err
 	})
 	if err == nil {
-		s.pxuts.put(client, pxut, thread)
+		s.pxuts.put(pxut{client, handle}, thread)
 	}
 	return thread, err
 }
@@ -298,10 +299,22 @@ func (c *configs) get(tx *store.Tx, client, version int64) (*config, error) {
 	return k, nil
 }
 
-// pxuts remembers which thread a user_id stands for; that never changes.
-type pxuts struct {
+// Remember keeps which thread a user of a client has with a business.
+func (s *Service) Remember(client, business int64, authID string, thread int64) {
+	s.users.put(userOf{client, business, authID}, thread)
+}
+
+// Remembered gives a thread that Remember was told of; 0 = none. Whoever uses it
+// checks that it still is that user's: see Options.Check.
+func (s *Service) Remembered(client, business int64, authID string) int64 {
+	id, _ := s.users.get(userOf{client, business, authID})
+	return id
+}
+
+// known remembers which thread something stands for.
+type known[K comparable] struct {
 	mu   sync.Mutex // guards have
-	have map[pxut]int64
+	have map[K]int64
 }
 
 type pxut struct {
@@ -309,23 +322,28 @@ type pxut struct {
 	text   string
 }
 
-// mostPxuts bounds the memory; beyond it the cache begins anew.
-const mostPxuts = 100_000
+type userOf struct {
+	client, business int64
+	authID           string
+}
 
-func (p *pxuts) get(client int64, text string) (int64, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	id, ok := p.have[pxut{client, text}]
+// mostKnown bounds the memory; beyond it the cache begins anew.
+const mostKnown = 100_000
+
+func (k *known[K]) get(key K) (int64, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id, ok := k.have[key]
 	return id, ok
 }
 
-func (p *pxuts) put(client int64, text string, thread int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.have == nil || len(p.have) >= mostPxuts {
-		p.have = map[pxut]int64{}
+func (k *known[K]) put(key K, thread int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.have == nil || len(k.have) >= mostKnown {
+		k.have = map[K]int64{}
 	}
-	p.have[pxut{client, text}] = thread
+	k.have[key] = thread
 }
 
 // textBody is the HSL of plain text.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -148,33 +149,80 @@ func cleanName(s string) string {
 type Message struct {
 	Client   int64
 	Business int64
-	User     store.User
+	AuthID   string
 	Platform int
 	Body     string // HSL
 	Type     int
 	Hold     time.Duration // keep the bot's replies for a caller that waits
+	// Check says, with the version of the client's configuration, whether the
+	// caller still may; nil asks nobody.
+	Check func(tx *store.Tx, version int64) error
 }
+
+// Thread is the thread that a message will probably go to, so that calls for it
+// can wait for each other before they take a connection; 0 = not known yet.
+func (s *Service) Thread(m Message) int64 {
+	return s.Conversation.Remembered(m.Client, m.Business, m.AuthID)
+}
+
+// errStranger says that a remembered thread is not that user's any more.
+var errStranger = errors.New("intake: another user's thread")
 
 // Append takes a message in. The result is to be committed also when its
 // message found no receiver: then Orphaned is set and the caller says so with
 // ErrNoReceiver.
 func (s *Service) Append(tx *store.Tx, m Message) (*conversation.Result, error) {
+	if thread := s.Thread(m); thread != 0 {
+		res, err := s.apply(tx, thread, m)
+		if !errors.Is(err, errStranger) && tract.KindOf(err) != tract.KindNotFound {
+			return res, err
+		}
+	}
+	u, err := tx.UserByAuthID(m.Client, m.AuthID)
+	if tract.KindOf(err) == tract.KindNotFound {
+		return nil, ErrNotRegistered
+	}
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := s.Conversation.Config(tx, m.Client)
 	if err != nil {
 		return nil, err
 	}
-	b := cfg.Businesses[m.Business]
-	switch {
-	case b == nil:
-		return nil, ErrInvalidBusiness
-	case !b.Active:
-		return nil, ErrInactiveBusiness.With("business \"%d\" is inactive", m.Business)
+	if err := takes(cfg, m.Business); err != nil {
+		return nil, err
 	}
-	thread, err := s.Conversation.Open(tx, m.Client, m.Business, m.User.ID, m.Platform)
+	thread, err := s.Conversation.Open(tx, m.Client, m.Business, u.ID, m.Platform)
 	if err != nil {
 		return nil, err
 	}
-	return s.Conversation.Apply(tx, thread, tract.UserMessage{Body: m.Body, MessageType: m.Type}, conversation.Options{Hold: m.Hold})
+	s.Conversation.Remember(m.Client, m.Business, m.AuthID, thread)
+	return s.apply(tx, thread, m)
+}
+
+func (s *Service) apply(tx *store.Tx, thread int64, m Message) (*conversation.Result, error) {
+	check := func(tx *store.Tx, l *store.Locked, c *tract.Config) error {
+		if l.Client != m.Client || l.Business != m.Business || l.User.AuthID != m.AuthID {
+			return errStranger
+		}
+		if err := takes(c, m.Business); err != nil || m.Check == nil {
+			return err
+		}
+		return m.Check(tx, l.ConfigVersion)
+	}
+	return s.Conversation.Apply(tx, thread, tract.UserMessage{Body: m.Body, MessageType: m.Type}, conversation.Options{Hold: m.Hold, Check: check})
+}
+
+// takes says whether a business takes messages.
+func takes(c *tract.Config, business int64) error {
+	b := c.Businesses[business]
+	switch {
+	case b == nil:
+		return ErrInvalidBusiness
+	case !b.Active:
+		return ErrInactiveBusiness.With("business \"%d\" is inactive", business)
+	}
+	return nil
 }
 
 // Replies waits for the bot's replies to a message that was appended with a

@@ -54,6 +54,9 @@ type Keyed struct {
 	given bool
 	scope digest
 	body  digest
+	// Check is asked before a remembered answer is given again, whether the
+	// caller still may have it; nil asks nobody.
+	Check func(*store.Tx) error
 }
 
 // Key reads the Idempotency-Key of a request. body is what the caller must send
@@ -100,6 +103,9 @@ func (k *Keyed) Update(ctx context.Context, thread int64, command func(*store.Tx
 	err = k.owner.Store.UpdateThread(ctx, thread, func(tx *store.Tx) (err error) {
 		var known bool
 		if a, known, err = k.Replay(tx); known || err != nil {
+			if known && k.Check != nil {
+				return k.Check(tx)
+			}
 			return err
 		}
 		if a, err = command(tx); err != nil {
