@@ -94,19 +94,11 @@ func (l *Locked) NextDeliverySeq(tool tract.ReceiverID) int64 {
 // aliveFor is how long after its last heartbeat a replica counts as alive.
 const aliveFor = 15 * time.Second
 
-// upsertLane claims the lane for this replica unless a living one is sending.
-const upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0)
-	on conflict (thread, endpoint) do update set last = excluded.last,
-		owner = case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then lanes.owner else excluded.owner end,
-		fence = lanes.fence + case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then 0 else 1 end
-	returning done, owner, fence, attempt, first_at, next_at`
-
 // saveLanes writes the lanes that got deliveries and the tools' counters.
 func (tx *Tx) saveLanes(l *Locked) error {
 	for _, tool := range sortedKeys(l.counted) {
 		k := l.Tools[tool]
-		if err := tx.exec(`insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`,
-			l.ID, string(tool), k.DeliverySeq); err != nil {
+		if err := tx.exec(upsertCounter, l.ID, string(tool), k.DeliverySeq); err != nil {
 			return err
 		}
 	}
@@ -333,5 +325,6 @@ func (tx *Tx) AwaitsIntroduction(thread int64, tool tract.ReceiverID) (bool, err
 
 // SetECTUserID keeps a tool's own name for a user.
 func (tx *Tx) SetECTUserID(thread int64, tool tract.ReceiverID, id string) error {
-	return tx.exec(`insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, 0, $3) on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`, thread, string(tool), id)
+	tx.threads.drop(thread)
+	return tx.exec(upsertECTUserID, thread, string(tool), id)
 }

@@ -42,6 +42,8 @@ type sqlite struct {
 	lock   *os.File
 	path   string
 	nextID int64 // owned by the committer
+	// threads belongs to the committer.
+	threads *threadCache
 }
 
 type job struct {
@@ -57,7 +59,7 @@ func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{}), ended: make(chan struct{})}
+	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{}), ended: make(chan struct{}), threads: newThreadCache()}
 	if s.clock == nil {
 		s.clock = clock.System
 	}
@@ -339,7 +341,7 @@ func (e *sqlite) attempt(batch []*job) (results []error, err error) {
 			results[i] = ErrUnavailable.Because(j.ctx.Err())
 			continue
 		}
-		tx := &Tx{ctx: j.ctx, s: e.s, c: &liteTx{e.w, e}, Now: e.s.now()}
+		tx := &Tx{ctx: j.ctx, s: e.s, c: &liteTx{e.w, e, e.threads}, Now: e.s.now(), threads: e.threads}
 		results[i] = guarded(j.fn, tx)
 		if results[i] == nil && tx.err != nil {
 			results[i] = tx.err
@@ -374,7 +376,7 @@ func (e *sqlite) rehearse(batch []*job) {
 		return
 	}
 	for _, j := range batch {
-		tx := &Tx{ctx: j.ctx, s: e.s, c: &liteTx{e.w, e}, Now: e.s.now()}
+		tx := &Tx{ctx: j.ctx, s: e.s, c: &liteTx{e.w, e, e.threads}, Now: e.s.now(), threads: e.threads}
 		if guarded(j.fn, tx) != nil || tx.err != nil {
 			break
 		}
@@ -383,6 +385,7 @@ func (e *sqlite) rehearse(batch []*job) {
 }
 
 func (e *sqlite) rollback() {
+	e.threads.clear()
 	if err := e.w.simple("rollback"); err != nil && !strings.Contains(err.Error(), "no transaction") {
 		e.s.log.Error("rollback failed", "error", err)
 	}
@@ -440,7 +443,7 @@ func (e *sqlite) view(ctx context.Context, fn func(*Tx) error) error {
 		return ErrUnavailable.Because(err)
 	}
 	defer c.simple("rollback")
-	tx := &Tx{ctx: ctx, s: e.s, c: &liteTx{c, e}, Now: e.s.now()}
+	tx := &Tx{ctx: ctx, s: e.s, c: &liteTx{c, e, nil}, Now: e.s.now()}
 	return errors.Join(guarded(fn, tx), tx.err)
 }
 

@@ -11,7 +11,12 @@ import (
 // back the whole batch.
 type liteConn struct {
 	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	stmts map[string]prepared
+}
+
+type prepared struct {
+	*sql.Stmt
+	touches bool // it empties the cache of threads
 }
 
 func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, error) {
@@ -25,7 +30,7 @@ func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, err
 			return nil, err
 		}
 	}
-	return &liteConn{conn: c, stmts: map[string]*sql.Stmt{}}, nil
+	return &liteConn{conn: c, stmts: map[string]prepared{}}, nil
 }
 
 func (c *liteConn) run(fn func(*sql.Conn) error) { _ = fn(c.conn) }
@@ -35,16 +40,17 @@ func (c *liteConn) simple(sql string) error {
 	return err
 }
 
-func (c *liteConn) stmt(text string) (*sql.Stmt, error) {
-	if s := c.stmts[text]; s != nil {
+func (c *liteConn) stmt(text string) (prepared, error) {
+	if s, ok := c.stmts[text]; ok {
 		return s, nil
 	}
 	s, err := c.conn.PrepareContext(context.Background(), numbered(text))
 	if err != nil {
-		return nil, err
+		return prepared{}, err
 	}
-	c.stmts[text] = s
-	return s, nil
+	p := prepared{s, touches(text)}
+	c.stmts[text] = p
+	return p, nil
 }
 
 // numbered writes $1 as ?1, which SQLite binds by number.
@@ -64,8 +70,18 @@ func numbered(text string) string {
 
 // liteTx is the open transaction of a connection.
 type liteTx struct {
-	c *liteConn
-	e *sqlite
+	c       *liteConn
+	e       *sqlite
+	threads *threadCache // of the writer; nil in a view
+}
+
+// stmt gives the statement, and forgets the threads that it may change.
+func (t *liteTx) stmt(text string) (*sql.Stmt, error) {
+	p, err := t.c.stmt(text)
+	if p.touches {
+		t.threads.clear()
+	}
+	return p.Stmt, err
 }
 
 func (t *liteTx) exec(text string, args []any) error {
@@ -74,7 +90,7 @@ func (t *liteTx) exec(text string, args []any) error {
 }
 
 func (t *liteTx) count(text string, args []any) (int64, error) {
-	s, err := t.c.stmt(text)
+	s, err := t.stmt(text)
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +115,7 @@ func (t *liteTx) query(qs ...query) error {
 }
 
 func (t *liteTx) read(q query) error {
-	s, err := t.c.stmt(q.sql)
+	s, err := t.stmt(q.sql)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	// Rerun makes every closure run twice, the first time rolled back. Tests use
 	// it to find closures that are not repeatable.
 	Rerun bool
+	// Verify compares what the store remembers with what it holds, each time.
+	// Tests use it to find what was written past its memory.
+	Verify bool
 }
 
 // Store is an open database.
@@ -42,6 +45,7 @@ type Store struct {
 	log     *slog.Logger
 	clock   func() time.Time // set by tests or SQLite; nil = the database's
 	rerun   bool
+	verify  bool
 	locks   keyedMutex
 	watch   []Watcher
 	replica atomic.Int64
@@ -103,7 +107,7 @@ type engine interface {
 
 // Open opens the store, creating and migrating it as needed.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{log: o.Log, clock: o.Now, rerun: o.Rerun, failed: make(chan struct{})}
+	s := &Store{log: o.Log, clock: o.Now, rerun: o.Rerun, verify: o.Verify, failed: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -223,3 +223,92 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// What the SQLite writer remembers of threads is what the store holds, whoever
+// changed it, also after a rollback; and what it gives out is the caller's own.
+func TestRememberedThreads(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		client := newClient(t, s, "acme")
+		var thread, other int64
+		user := store.User{Client: client, AuthID: "ann", UserName: "u1"}
+		update(t, s, func(tx *store.Tx) (err error) {
+			if user, err = tx.PutUser(user); err != nil {
+				return err
+			}
+			if thread, err = tx.InsertThread(client, 1, user.ID, "p1", 13); err != nil {
+				return err
+			}
+			other, err = tx.InsertThread(client, 2, user.ID, "p2", 13)
+			return err
+		})
+		look := func(tx *store.Tx) (*store.Locked, error) {
+			l, err := tx.LockThread(thread)
+			if err == nil {
+				_, err = tx.LockThread(other)
+			}
+			return l, err
+		}
+		move := func(tx *store.Tx, owner tract.ReceiverID) error {
+			l, err := look(tx)
+			if err != nil {
+				return err
+			}
+			if err := tx.AppendDelivery(l, 7, store.Delivery{Entry: 1, Tool: "desk", DeliverySeq: l.NextDeliverySeq("desk"), Payload: []byte("{}")}); err != nil {
+				return err
+			}
+			next := l.State
+			next.Owner, next.Epoch = owner, next.Epoch+1
+			return tx.SaveThread(l, next)
+		}
+		failed := errors.New("rolled back")
+		for _, change := range []struct {
+			name string
+			do   func(tx *store.Tx) error
+			fail error
+		}{
+			{"nothing", func(*store.Tx) error { return nil }, nil},
+			{"saved", func(tx *store.Tx) error { return move(tx, "desk") }, nil},
+			{"saved twice in one transaction", func(tx *store.Tx) error { return errors.Join(move(tx, "a"), move(tx, "b")) }, nil},
+			{"rolled back", func(tx *store.Tx) error { return errors.Join(move(tx, "c"), failed) }, failed},
+			{"the user's details", func(tx *store.Tx) error {
+				u := user
+				u.Details = store.Details{Name: "Ann", Custom: map[string]any{"tier": "gold"}}
+				_, err := tx.PutUser(u)
+				return err
+			}, nil},
+			{"a tool's name for the user", func(tx *store.Tx) error { return tx.SetECTUserID(thread, "desk", "e-1") }, nil},
+			{"the configuration", func(tx *store.Tx) error {
+				_, err := tx.PutClient(tract.Client{ID: "acme", Name: "Acme Stores", Active: true})
+				return err
+			}, nil},
+		} {
+			err := s.Update(t.Context(), func(tx *store.Tx) error {
+				if _, err := look(tx); err != nil {
+					return err
+				}
+				if err := change.do(tx); err != nil {
+					return err
+				}
+				l, err := look(tx)
+				if err == nil { // a copy: nobody else sees this
+					l.State.Owner, l.Lanes[99], l.Tools["x"] = "nobody", store.Lane{}, store.ToolThread{}
+				}
+				return err
+			})
+			if !errors.Is(err, change.fail) {
+				t.Fatalf("%s: %v", change.name, err)
+			}
+			update(t, s, func(tx *store.Tx) error { _, err := look(tx); return err })
+		}
+		if err := s.AfterRestore(t.Context()); err != nil { // a statement the memory knows nothing of
+			t.Fatal(err)
+		}
+		update(t, s, func(tx *store.Tx) error {
+			l, err := look(tx)
+			if err == nil && l.Tools["desk"].DeliverySeq < 1_000_000 {
+				t.Errorf("after a restore: %+v", l.Tools)
+			}
+			return err
+		})
+	})
+}

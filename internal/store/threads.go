@@ -25,7 +25,7 @@ type Thread struct {
 type Locked struct {
 	Thread
 	ConfigVersion int64
-	Lanes         map[int64]Lane                  // by endpoint
+	Lanes         map[int64]Lane                  // by endpoint; only their newest sequences
 	Tools         map[tract.ReceiverID]ToolThread // those that were told of it
 
 	counted map[tract.ReceiverID]bool // tools whose counter moved
@@ -71,8 +71,7 @@ func (tx *Tx) ThreadOf(client, business, user int64) (id int64, err error) {
 
 // InsertThread makes the thread of a user with a business, or finds it.
 func (tx *Tx) InsertThread(client, business, user int64, pxut string, platform int) (id int64, err error) {
-	if err := tx.exec(`insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at)
-		values ($1, $2, $3, $4, $5, '', 0, 0, '', '', '', 0, 0, '', $6) on conflict (client, business, user_id) do nothing`, client, business, user, pxut, platform, tx.Now); err != nil {
+	if err := tx.exec(insertThread, client, business, user, pxut, platform, tx.Now); err != nil {
 		return 0, err
 	}
 	return tx.ThreadOf(client, business, user)
@@ -92,6 +91,27 @@ func (tx *Tx) Thread(id int64) (t Thread, err error) {
 // LockThread reads a thread to change it, in one trip with everything its
 // commands need, and moves tx.Now to after its last entry.
 func (tx *Tx) LockThread(id int64) (*Locked, error) {
+	l := tx.threads.get(id)
+	if l == nil || tx.s.verify {
+		read, err := tx.lockThread(id)
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
+			if err := l.differs(read); err != nil {
+				return nil, tx.spoil("thread cache", err)
+			}
+		}
+		l = read
+		tx.threads.put(l)
+	}
+	if !tx.Now.After(l.LastEntryAt) {
+		tx.Now = l.LastEntryAt.Add(time.Microsecond)
+	}
+	return l, nil
+}
+
+func (tx *Tx) lockThread(id int64) (*Locked, error) {
 	l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
 	found := false
 	var now time.Time
@@ -100,10 +120,9 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 			found = true
 			return scanThread(r, &l.Thread, &l.ConfigVersion)
 		}},
-		{`select endpoint, last, done, owner, fence from lanes where thread = $1`, []any{id}, func(r row) error {
-			var n Lane
-			err := r.Scan(&n.Endpoint, &n.Last, &n.Done, &n.Owner, &n.Fence)
-			n.Thread = id
+		{`select endpoint, last from lanes where thread = $1`, []any{id}, func(r row) error {
+			n := Lane{LaneKey: LaneKey{Thread: id}}
+			err := r.Scan(&n.Endpoint, &n.Last)
 			l.Lanes[n.Endpoint] = n
 			return err
 		}},
@@ -126,9 +145,6 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 	if !now.IsZero() && tx.s.dbClock {
 		tx.Now = now
 	}
-	if !tx.Now.After(l.LastEntryAt) {
-		tx.Now = l.LastEntryAt.Add(time.Microsecond)
-	}
 	return l, nil
 }
 
@@ -137,14 +153,14 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
 	before := l.State
 	l.State = next
-	if err := tx.exec(`update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`,
-		l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next)); err != nil {
+	if err := tx.exec(updateThread, l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next)); err != nil {
 		return err
 	}
 	if err := tx.saveLanes(l); err != nil {
 		return err
 	}
 	tx.commit.Threads = append(tx.commit.Threads, ThreadChange{Client: l.Client, Thread: l.ID, LastEntry: l.LastEntry})
+	tx.threads.put(l)
 	return tx.syncTimers(l.ID, before.Timers(), next.Timers())
 }
 

@@ -22,6 +22,8 @@ type Tx struct {
 	wrote  bool
 	ids    idBlock
 	commit Commit
+	// threads is what the writer of an SQLite store remembers; nil elsewhere.
+	threads *threadCache
 }
 
 // conn is what an engine's transaction can do. A write may be held back and

@@ -56,9 +56,8 @@ func (tx *Tx) user(where string, args ...any) (u User, err error) {
 // PutUser creates the user or, when its auth id is known, replaces its details.
 // The name it was first given stays. It returns the user as stored.
 func (tx *Tx) PutUser(u User) (User, error) {
-	_, err := tx.writeOne([]any{&u.ID, &u.UserName, at(&u.CreatedAt)}, `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
-		on conflict (client, auth_id) do update set details = excluded.details, updated_at = excluded.updated_at returning id, user_name, created_at`,
-		u.Client, u.AuthID, u.UserName, toJSON(u.Details), tx.Now)
+	_, err := tx.writeOne([]any{&u.ID, &u.UserName, at(&u.CreatedAt)}, upsertUser, u.Client, u.AuthID, u.UserName, toJSON(u.Details), tx.Now)
+	tx.threads.dropUser(u.ID)
 	return u, err
 }
 

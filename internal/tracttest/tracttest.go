@@ -48,7 +48,7 @@ func Engines(t *testing.T, test func(t *testing.T, o store.Options)) {
 func Fresh(t *testing.T, engine string) store.Options {
 	t.Helper()
 	if engine == "sqlite" {
-		return store.Options{Dir: t.TempDir()}
+		return store.Options{Dir: t.TempDir(), Verify: true}
 	}
 	return store.Options{URL: PostgresURL(t)}
 }

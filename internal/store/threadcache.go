@@ -1,0 +1,146 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+
+	"tract"
+)
+
+// threadCache keeps locked threads as the newest statement of the writer left
+// them. Only the one process that may write to an SQLite store has it, and only
+// its committer uses it: reading a thread is a third of a command's statements.
+//
+// It is right because nothing writes past it: a statement that may change what
+// it keeps empties it, unless inStep names it, whose caller then tells the cache
+// what changed. What is rolled back empties it, too.
+type threadCache struct {
+	have   map[int64]*Locked
+	byUser map[int64][]int64 // threads by user
+}
+
+// mostThreads bounds the memory to some tens of megabytes; beyond it the cache begins anew.
+const mostThreads = 8192
+
+// touching matches statements that may change what a Locked holds. Of a lane
+// that is only its newest sequence.
+var touching = regexp.MustCompile(`\b((insert into|update|delete from) (threads|users|clients|tool_threads)|(insert into|delete from) lanes|update lanes set last)\b`)
+
+// The statements whose callers keep the cache right themselves.
+const (
+	insertThread = `insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at)
+		values ($1, $2, $3, $4, $5, '', 0, 0, '', '', '', 0, 0, '', $6) on conflict (client, business, user_id) do nothing`
+	updateThread = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`
+	upsertUser   = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
+		on conflict (client, auth_id) do update set details = excluded.details, updated_at = excluded.updated_at returning id, user_name, created_at`
+	upsertCounter   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`
+	upsertECTUserID = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, 0, $3) on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
+	// upsertLane claims the lane for this replica unless a living one is sending.
+	upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0)
+	on conflict (thread, endpoint) do update set last = excluded.last,
+		owner = case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then lanes.owner else excluded.owner end,
+		fence = lanes.fence + case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then 0 else 1 end
+	returning done, owner, fence, attempt, first_at, next_at`
+)
+
+// touches says whether a statement empties the cache.
+func touches(sql string) bool {
+	switch sql {
+	case insertThread, updateThread, upsertUser, upsertCounter, upsertECTUserID, upsertLane:
+		return false
+	}
+	return touching.MatchString(sql)
+}
+
+func newThreadCache() *threadCache {
+	return &threadCache{map[int64]*Locked{}, map[int64][]int64{}}
+}
+
+// get gives a thread that the caller may change; nil when it is not there.
+func (c *threadCache) get(id int64) *Locked {
+	if c == nil {
+		return nil
+	}
+	if l := c.have[id]; l != nil {
+		return l.clone()
+	}
+	return nil
+}
+
+func (c *threadCache) put(l *Locked) {
+	if c == nil {
+		return
+	}
+	if len(c.have) >= mostThreads {
+		c.clear()
+	}
+	if c.have[l.ID] == nil {
+		c.byUser[l.User.ID] = append(c.byUser[l.User.ID], l.ID)
+	}
+	c.have[l.ID] = l.clone()
+}
+
+func (c *threadCache) drop(thread int64) {
+	if c == nil || c.have[thread] == nil {
+		return
+	}
+	user := c.have[thread].User.ID
+	delete(c.have, thread)
+	if c.byUser[user] = slices.DeleteFunc(c.byUser[user], func(id int64) bool { return id == thread }); len(c.byUser[user]) == 0 {
+		delete(c.byUser, user)
+	}
+}
+
+func (c *threadCache) dropUser(user int64) {
+	if c == nil {
+		return
+	}
+	for _, id := range c.byUser[user] {
+		delete(c.have, id)
+	}
+	delete(c.byUser, user)
+}
+
+func (c *threadCache) clear() {
+	if c != nil {
+		clear(c.have)
+		clear(c.byUser)
+	}
+}
+
+// clone copies what commands change in place.
+func (l *Locked) clone() *Locked {
+	k := *l
+	k.Lanes, k.Tools, k.counted = maps.Clone(l.Lanes), maps.Clone(l.Tools), nil
+	if p := l.State.Pending; p != nil {
+		pending := *p
+		k.State.Pending = &pending
+	}
+	if p := l.State.Countdown; p != nil {
+		countdown := *p
+		k.State.Countdown = &countdown
+	}
+	k.User.Details.Custom = maps.Clone(l.User.Details.Custom)
+	return &k
+}
+
+// differs says what tests must not find: a remembered thread that is not the
+// stored one.
+func (l *Locked) differs(stored *Locked) error {
+	plain := func(l *Locked) string {
+		last := map[int64]int64{}
+		for endpoint, lane := range l.Lanes {
+			last[endpoint] = lane.Last
+		}
+		t := l.Thread
+		s := t.State
+		t.State = tract.Thread{}
+		return toJSON([]any{t, s, s.Owner, s.Epoch, s.Conversation, s.State, l.ConfigVersion, last, l.Tools})
+	}
+	if a, b := plain(l), plain(stored); a != b {
+		return fmt.Errorf("remembered %s, stored %s", a, b)
+	}
+	return nil
+}
