@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -207,18 +208,29 @@ func (s *Service) alarm(code string, l *store.Locked) {
 // dropped.
 func (s *Service) Answer(ctx context.Context, t Turn, a tract.BotAnswer, brief map[string]any) error {
 	a.Epoch, a.Conversation = t.Epoch, t.Conversation
-	return s.Store.UpdateThread(ctx, t.Thread, func(tx *store.Tx) error {
+	// The thread is locked before the lane, as by everybody.
+	settle := func(tx *store.Tx, _ *store.Locked, _ *tract.Config) error {
 		open, err := tx.SettleTurn(t.Lane, t.Seq)
-		if err != nil || !open {
-			return err
+		if err == nil && !open {
+			err = errAnswered
 		}
-		res, err := s.Apply(tx, t.Thread, a, Options{HeldUntil: t.HoldUntil, Brief: brief})
+		return err
+	}
+	err := s.Store.UpdateThread(ctx, t.Thread, func(tx *store.Tx) error {
+		res, err := s.Apply(tx, t.Thread, a, Options{HeldUntil: t.HoldUntil, Brief: brief, Check: settle})
 		if err == nil && res.Refused != nil && s.Log != nil {
 			s.Log.Info("bot answer dropped", "thread", t.Thread, "code", tract.CodeOf(res.Refused))
 		}
 		return err
 	})
+	if errors.Is(err, errAnswered) {
+		return nil
+	}
+	return err
 }
+
+// errAnswered says that a turn was answered before.
+var errAnswered = errors.New("conversation: the turn is settled")
 
 // Config gives a client's configuration as of a transaction.
 func (s *Service) Config(tx *store.Tx, client int64) (*tract.Config, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,6 +22,9 @@ type postgres struct {
 	s    *Store
 	pool *pgxpool.Pool
 	skew skew
+	jobs chan *threadJob
+	quit chan struct{}
+	done sync.WaitGroup
 }
 
 func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
@@ -42,10 +46,13 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	e := &postgres{s: s, pool: pool}
+	e := &postgres{s: s, pool: pool, jobs: make(chan *threadJob, 4*mostShared), quit: make(chan struct{})}
 	if err := e.prepare(ctx); err != nil {
 		pool.Close()
 		return nil, err
+	}
+	for range committers {
+		e.done.Go(e.commitShared)
 	}
 	return e, nil
 }
@@ -72,20 +79,23 @@ func (e *postgres) prepare(ctx context.Context) error {
 
 func (e *postgres) name() string                   { return "postgres" }
 func (e *postgres) ping(ctx context.Context) error { return e.pool.Ping(ctx) }
-func (e *postgres) close() error                   { e.pool.Close(); return nil }
+
+func (e *postgres) close() error {
+	close(e.quit)
+	e.done.Wait()
+	e.pool.Close()
+	return nil
+}
 
 func (e *postgres) forUpdate(sql, t string) string { return sql + " for update of " + t }
 func (e *postgres) skipLocked(sql, t string) string {
 	return sql + " for update of " + t + " skip locked"
 }
 
-func (e *postgres) clockAndIDs(now *time.Time, ids *idBlock) (query, bool) {
-	return query{`select clock_timestamp(), nextval('message_ids')`, nil, func(r row) error {
-		err := r.Scan(now, &ids.next)
-		ids.end = ids.next + idBlockSize
-		*now = now.UTC()
-		return err
-	}}, true
+func (e *postgres) among(threads []int64) (string, any) { return "= any($1)", threads }
+
+func (e *postgres) clockAndIDs() string {
+	return `(extract(epoch from clock_timestamp()) * 1000000)::bigint, nextval('message_ids')`
 }
 
 func (e *postgres) update(ctx context.Context, fn func(*Tx) error, _ bool) error {

@@ -198,7 +198,14 @@ func (e *sqlite) name() string { return "sqlite" }
 func (e *sqlite) forUpdate(sql, _ string) string  { return sql }
 func (e *sqlite) skipLocked(sql, _ string) string { return sql }
 
-func (e *sqlite) clockAndIDs(*time.Time, *idBlock) (query, bool) { return query{}, false }
+func (e *sqlite) among(threads []int64) (string, any) { return "= $1", threads[0] }
+
+// Everything shares a transaction here.
+func (e *sqlite) share(ctx context.Context, _ int64, fn func(*Tx) error) error {
+	return e.update(ctx, fn, false)
+}
+
+func (e *sqlite) clockAndIDs() string { return "" }
 
 func (e *sqlite) ping(ctx context.Context) error {
 	return e.view(ctx, func(tx *Tx) error {

@@ -92,14 +92,21 @@ type ThreadChange struct {
 // engine is one kind of database.
 type engine interface {
 	update(ctx context.Context, fn func(*Tx) error, low bool) error
+	// share is update for a command that may be committed with others on other
+	// threads.
+	share(ctx context.Context, thread int64, fn func(*Tx) error) error
+	// among is a condition on a thread's number, with its only argument; SQLite is
+	// asked for one.
+	among(threads []int64) (condition string, arg any)
 	view(ctx context.Context, fn func(*Tx) error) error
 	// forUpdate locks the rows of table alias t that a select reads.
 	forUpdate(sql, t string) string
 	// skipLocked is forUpdate that passes over rows others hold.
 	skipLocked(sql, t string) string
-	// clockAndIDs reads the time after the locks and a block of ids, where that
-	// saves a trip.
-	clockAndIDs(now *time.Time, ids *idBlock) (query, bool)
+	// clockAndIDs are two columns, the time in microseconds and the first of a
+	// block of ids, for a select that runs after the locks; "" where reading them
+	// along saves nothing.
+	clockAndIDs() string
 	ping(ctx context.Context) error
 	name() string
 	close() error
@@ -163,7 +170,7 @@ func (s *Store) UpdateLow(ctx context.Context, fn func(*Tx) error) error {
 
 func (s *Store) run(ctx context.Context, fn func(*Tx) error, low bool) error {
 	if ctx.Value(inUpdate{}) != nil {
-		return errors.New("store: an update inside an update")
+		return errNested
 	}
 	return s.engine.update(ctx, fn, low)
 }
@@ -182,10 +189,29 @@ func (s *Store) UpdateThread(ctx context.Context, thread int64, fn func(*Tx) err
 	return s.Update(ctx, fn)
 }
 
+// ShareThread is UpdateThread for a command that reads little but the thread it
+// locks: it may share its transaction with commands on other threads.
+func (s *Store) ShareThread(ctx context.Context, thread int64, fn func(*Tx) error) error {
+	if thread == 0 {
+		return s.Update(ctx, fn)
+	}
+	if ctx.Value(inUpdate{}) != nil {
+		return errNested
+	}
+	unlock, err := s.locks.lock(ctx, thread)
+	if err != nil {
+		return ErrUnavailable.Because(err)
+	}
+	defer unlock()
+	return s.engine.share(ctx, thread, fn)
+}
+
 // View runs fn on one consistent snapshot, which it cannot change.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error { return s.engine.view(ctx, fn) }
 
 type inUpdate struct{}
+
+var errNested = errors.New("store: an update inside an update")
 
 // Backup writes a consistent copy of the SQLite database in dir to the file
 // path, also while a server runs on it.

@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -310,5 +312,105 @@ func TestRememberedThreads(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// Commands on many threads share transactions: each has its own result, one that
+// fails takes nothing of the others with it, and ids and times grow per thread.
+func TestSharedTransactions(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		client := newClient(t, s, "acme")
+		const threads, rounds = 40, 8
+		ids := make([]int64, threads)
+		update(t, s, func(tx *store.Tx) error {
+			for i := range ids {
+				u, err := tx.PutUser(store.User{Client: client, AuthID: fmt.Sprint("u", i), UserName: fmt.Sprint("n", i)})
+				if err != nil {
+					return err
+				}
+				if ids[i], err = tx.InsertThread(client, 1, u.ID, fmt.Sprint("p", i), 13); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		refused, late := errors.New("before writing"), errors.New("after writing")
+		write := func(thread int64, n int, end error) func(tx *store.Tx) error {
+			return func(tx *store.Tx) error {
+				l, err := tx.LockThread(thread)
+				if err != nil {
+					return err
+				}
+				if errors.Is(end, refused) {
+					return end
+				}
+				id, err := tx.NextID()
+				if err != nil {
+					return err
+				}
+				if err := tx.InsertEntry(l, &store.Entry{ID: id, Thread: thread, Conversation: 1, Sender: tract.SenderCEU, Body: fmt.Sprint(n), At: tx.Now}); err != nil {
+					return err
+				}
+				if err := tx.AppendDelivery(l, 7, store.Delivery{Entry: id, Tool: "desk", DeliverySeq: l.NextDeliverySeq("desk"), Payload: []byte("{}")}); err != nil {
+					return err
+				}
+				next := l.State
+				next.Conversation, next.Epoch = 1, next.Epoch+1
+				return errors.Join(tx.SaveThread(l, next), end)
+			}
+		}
+		var all sync.WaitGroup
+		for i, thread := range ids {
+			all.Go(func() {
+				for n := range rounds {
+					var end error
+					switch {
+					case i == 3 && n == 2:
+						end = refused
+					case i == 5 && n == 4:
+						end = late
+					}
+					if err := s.ShareThread(t.Context(), thread, write(thread, n, end)); !errors.Is(err, end) {
+						t.Errorf("thread %d, round %d: %v", i, n, err)
+					}
+				}
+			})
+		}
+		all.Go(func() {
+			if err := s.ShareThread(t.Context(), 1<<40, write(1<<40, 0, nil)); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("no such thread: %v", err)
+			}
+		})
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.ShareThread(gone, ids[0], write(ids[0], 99, nil)); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("a caller who left: %v", err)
+		}
+		all.Wait()
+		for i, thread := range ids {
+			want := rounds
+			if i == 3 || i == 5 {
+				want--
+			}
+			update(t, s, func(tx *store.Tx) error {
+				l, err := tx.LockThread(thread)
+				if err != nil {
+					return err
+				}
+				es, err := tx.ListEntries(thread, 0, 100)
+				if len(es) != want || l.State.Epoch != int64(want) || l.Lanes[7].Last != int64(want) || l.Tools["desk"].DeliverySeq != int64(want) {
+					t.Errorf("thread %d: %d entries, epoch %d, lane %d, want %d", i, len(es), l.State.Epoch, l.Lanes[7].Last, want)
+				}
+				if !slices.IsSortedFunc(es, func(a, b store.Entry) int { return a.At.Compare(b.At) }) {
+					t.Errorf("thread %d: times run back", i)
+				}
+				return err
+			})
+		}
+		if err := s.ShareThread(t.Context(), ids[0], func(tx *store.Tx) error {
+			return s.ShareThread(tx.Context(), ids[1], func(*store.Tx) error { return nil })
+		}); err == nil {
+			t.Error("an update inside an update passed")
+		}
 	})
 }

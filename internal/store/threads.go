@@ -91,18 +91,25 @@ func (tx *Tx) Thread(id int64) (t Thread, err error) {
 // LockThread reads a thread to change it, in one trip with everything its
 // commands need, and moves tx.Now to after its last entry.
 func (tx *Tx) LockThread(id int64) (*Locked, error) {
-	l := tx.threads.get(id)
-	if l == nil || tx.s.verify {
-		read, err := tx.lockThread(id)
+	l := tx.locked[id]
+	delete(tx.locked, id)
+	if l == nil {
+		l = tx.threads.get(id)
+	}
+	if l == nil || tx.s.verify && tx.threads != nil {
+		read, err := tx.lockThreads(id)
 		if err != nil {
 			return nil, err
 		}
+		if read[id] == nil {
+			return nil, ErrNotFound.With("no such thread")
+		}
 		if l != nil {
-			if err := l.differs(read); err != nil {
+			if err := l.differs(read[id]); err != nil {
 				return nil, tx.spoil("thread cache", err)
 			}
 		}
-		l = read
+		l = read[id]
 		tx.threads.put(l)
 	}
 	if !tx.Now.After(l.LastEntryAt) {
@@ -111,41 +118,49 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 	return l, nil
 }
 
-func (tx *Tx) lockThread(id int64) (*Locked, error) {
-	l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
-	found := false
+// lockThreads locks threads in the order of their numbers and reads them; those
+// that do not exist are left out.
+func (tx *Tx) lockThreads(ids ...int64) (map[int64]*Locked, error) {
+	out := make(map[int64]*Locked, len(ids))
 	var now time.Time
-	qs := []query{
-		{tx.s.engine.forUpdate(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id = $1`, "t"), []any{id}, func(r row) error {
-			found = true
-			return scanThread(r, &l.Thread, &l.ConfigVersion)
-		}},
-		{`select endpoint, last from lanes where thread = $1`, []any{id}, func(r row) error {
-			n := Lane{LaneKey: LaneKey{Thread: id}}
-			err := r.Scan(&n.Endpoint, &n.Last)
-			l.Lanes[n.Endpoint] = n
+	const lanes, tools = 0, 1
+	which, arg := tx.s.engine.among(ids)
+	// The second statement sees what was committed while the first waited.
+	beside := `select 0, thread, endpoint, last, '', '' from lanes where thread ` + which + ` union all select 1, thread, 0, delivery_seq, tool, ect_user_id from tool_threads where thread ` + which
+	if q := tx.s.engine.clockAndIDs(); q != "" {
+		beside += ` union all select 2, 0, ` + q + `, '', ''`
+	}
+	err := tx.many(
+		query{tx.s.engine.forUpdate(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
+			l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
+			err := scanThread(r, &l.Thread, &l.ConfigVersion)
+			out[l.ID] = l
 			return err
 		}},
-		{`select tool, delivery_seq, ect_user_id from tool_threads where thread = $1`, []any{id}, func(r row) error {
-			var k ToolThread
-			err := r.Scan(&k.Tool, &k.DeliverySeq, &k.ECTUserID)
-			l.Tools[k.Tool] = k
-			return err
-		}},
-	}
-	if q, ok := tx.s.engine.clockAndIDs(&now, &tx.ids); ok {
-		qs = append(qs, q)
-	}
-	if err := tx.many(qs...); err != nil {
+		query{beside, []any{arg}, func(r row) error {
+			var kind, thread, a, b int64
+			var tool tract.ReceiverID
+			var name string
+			if err := r.Scan(&kind, &thread, &a, &b, &tool, &name); err != nil {
+				return err
+			}
+			switch l := out[thread]; {
+			case kind == lanes && l != nil:
+				l.Lanes[a] = Lane{LaneKey: LaneKey{Thread: thread, Endpoint: a}, Last: b}
+			case kind == tools && l != nil:
+				l.Tools[tool] = ToolThread{tool, b, name}
+			case kind > tools:
+				now, tx.ids = instant(a), idBlock{b, b + idBlockSize}
+			}
+			return nil
+		}})
+	if err != nil {
 		return nil, err
-	}
-	if !found {
-		return nil, ErrNotFound.With("no such thread")
 	}
 	if !now.IsZero() && tx.s.dbClock {
 		tx.Now = now
 	}
-	return l, nil
+	return out, nil
 }
 
 // SaveThread writes a locked thread's state and keeps the timer rows in step

@@ -22,6 +22,8 @@ type Tx struct {
 	wrote  bool
 	ids    idBlock
 	commit Commit
+	// locked are threads that were locked before the closure began.
+	locked map[int64]*Locked
 	// threads is what the writer of an SQLite store remembers; nil elsewhere.
 	threads *threadCache
 }

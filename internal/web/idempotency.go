@@ -100,7 +100,11 @@ func (k *Keyed) Update(ctx context.Context, thread int64, command func(*store.Tx
 	}
 	defer leave()
 	var a Answer
-	err = k.owner.Store.UpdateThread(ctx, thread, func(tx *store.Tx) (err error) {
+	update := k.owner.Store.UpdateThread
+	if !k.given {
+		update = k.owner.Store.ShareThread
+	}
+	err = update(ctx, thread, func(tx *store.Tx) (err error) {
 		var known bool
 		if a, known, err = k.Replay(tx); known || err != nil {
 			if known && k.Check != nil {

@@ -1,0 +1,177 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	committers = 3  // shared transactions at a time
+	mostShared = 64 // commands in one
+)
+
+// threadJob is a command on one thread that may share a transaction.
+type threadJob struct {
+	ctx    context.Context
+	thread int64
+	fn     func(*Tx) error
+	result chan error
+}
+
+// share queues a command. What arrives while others commit goes into one
+// transaction: the threads are locked in one trip, everything is written in
+// another. In a process there is one command on a thread at a time.
+func (e *postgres) share(ctx context.Context, thread int64, fn func(*Tx) error) error {
+	j := &threadJob{context.WithValue(ctx, inUpdate{}, true), thread, fn, make(chan error, 1)}
+	select {
+	case e.jobs <- j:
+	case <-ctx.Done():
+		return ErrUnavailable.Because(ctx.Err())
+	case <-e.quit:
+		return ErrUnavailable.With("the store is closed")
+	}
+	// Once queued the answer is awaited whatever happens to the caller: only the
+	// committer knows whether it was stored.
+	select {
+	case err := <-j.result:
+		return err
+	case <-e.quit:
+	}
+	e.done.Wait()
+	select {
+	case err := <-j.result:
+		return err
+	default: // it came in after the last commit
+		return ErrUnavailable.With("the store is closed")
+	}
+}
+
+func (e *postgres) commitShared() {
+	for {
+		select {
+		case j := <-e.jobs:
+			e.commitTogether(e.gather(j))
+		case <-e.quit:
+			for { // what was queued before the end is still served
+				select {
+				case j := <-e.jobs:
+					e.commitTogether(e.gather(j))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (e *postgres) gather(first *threadJob) []*threadJob {
+	batch := []*threadJob{first}
+	for len(batch) < mostShared {
+		select {
+		case j := <-e.jobs:
+			batch = append(batch, j)
+			continue
+		default:
+		}
+		break
+	}
+	return batch
+}
+
+// commitTogether runs a batch in one transaction. If anything in it fails, each
+// command gets a transaction of its own.
+func (e *postgres) commitTogether(batch []*threadJob) {
+	batch = slices.DeleteFunc(batch, func(j *threadJob) bool {
+		if j.ctx.Err() == nil {
+			return false
+		}
+		j.result <- ErrUnavailable.Because(j.ctx.Err())
+		return true
+	})
+	slices.SortFunc(batch, func(a, b *threadJob) int { return cmp.Compare(a.thread, b.thread) })
+	if len(batch) > 1 && !e.s.rerun {
+		if results := e.tryTogether(batch); results != nil {
+			for i, j := range batch {
+				j.result <- results[i]
+			}
+			return
+		}
+	}
+	for _, j := range batch {
+		j.result <- e.update(j.ctx, j.fn, false)
+	}
+}
+
+// tryTogether gives the results of a batch that was committed; nil when nothing
+// of it was.
+func (e *postgres) tryTogether(batch []*threadJob) []error {
+	c, err := e.pool.Acquire(context.Background())
+	if err != nil {
+		return nil
+	}
+	defer c.Release()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	p := &pgTx{ctx: ctx, c: c.Conn(), held: []query{{sql: "begin"}}}
+	results, txs := e.runTogether(ctx, p, batch)
+	if results == nil {
+		p.rollback()
+		return nil
+	}
+	keys := appended(txs)
+	e.s.appending(keys)
+	if err := p.flush(query{sql: "commit"}); err != nil {
+		e.s.aborted(keys)
+		p.rollback()
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Severity == "ERROR" {
+			return nil // the server says that nothing was kept
+		}
+		err = e.unavailable(err)
+		for i := range results {
+			results[i] = err
+		}
+		return results
+	}
+	e.s.metrics.Commits.add(1)
+	e.s.metrics.Updates.add(len(txs))
+	for _, tx := range txs {
+		e.s.committed(&tx.commit)
+	}
+	return results
+}
+
+// runTogether runs the closures of a batch. A closure that fails before it wrote
+// anything has its result; one that fails later spoils the batch.
+func (e *postgres) runTogether(ctx context.Context, p *pgTx, batch []*threadJob) (results []error, txs []*Tx) {
+	ids := make([]int64, len(batch))
+	for i, j := range batch {
+		ids[i] = j.thread
+	}
+	first := &Tx{ctx: ctx, s: e.s, c: p, Now: e.s.now()}
+	locked, err := first.lockThreads(ids...)
+	if err != nil {
+		return nil, nil
+	}
+	results = make([]error, len(batch))
+	block := first.ids
+	for i, j := range batch {
+		tx := &Tx{ctx: j.ctx, s: e.s, c: p, Now: first.Now, ids: block, locked: map[int64]*Locked{j.thread: locked[j.thread]}}
+		results[i] = guarded(j.fn, tx)
+		switch {
+		case tx.err != nil, results[i] != nil && tx.wrote:
+			return nil, nil
+		case results[i] == nil:
+			txs = append(txs, tx)
+		}
+		if block = tx.ids; block.next == block.end {
+			block = idBlock{}
+		}
+	}
+	return results, txs
+}
