@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -40,6 +41,7 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 		return err
 	}
 	log.Info("serving", "listen", l.Addr().String(), "public_url", s.publicURL(l.Addr()), "store", st.Engine(), "version", version)
+	debug.FreeOSMemory() // what only the start needed: most of it
 	err = srv.Serve(ctx, l)
 	if errors.Is(err, context.Canceled) {
 		err = nil

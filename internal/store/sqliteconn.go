@@ -26,8 +26,10 @@ func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, err
 	}
 	if readOnly {
 		// The driver lets a read-only transaction write unless this is on.
-		if _, err := c.ExecContext(ctx, "pragma query_only = on"); err != nil {
-			return nil, err
+		for _, set := range []string{"pragma query_only = on", "pragma cache_size = -4096"} {
+			if _, err := c.ExecContext(ctx, set); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &liteConn{conn: c, stmts: map[string]prepared{}}, nil
