@@ -35,7 +35,7 @@ type example struct {
 	docs       []any
 }
 
-func readExamples(t *testing.T) (out []example) {
+func readDeployments(t *testing.T) (out []example) {
 	t.Helper()
 	err := filepath.WalkDir(examples, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -118,7 +118,7 @@ func TestExamplesNameSettingsThatExist(t *testing.T) {
 		}
 	}
 	seen := 0
-	for _, e := range readExamples(t) {
+	for _, e := range readDeployments(t) {
 		for _, name := range settingName.FindAllString(e.text, -1) {
 			if seen++; !known[name] {
 				t.Errorf("%s names the setting %s, which is none", e.path, name)
@@ -135,7 +135,7 @@ func TestExamplesAreDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range readExamples(t) {
+	for _, e := range readDeployments(t) {
 		if !strings.Contains(string(doc), "examples/"+e.path) && !strings.Contains(string(doc), "examples/"+filepath.Dir(e.path)+")") {
 			t.Errorf("docs/operate.md does not name examples/%s", e.path)
 		}
@@ -201,7 +201,7 @@ func expressions(v any) (out []string) {
 }
 
 var (
-	quoted      = regexp.MustCompile(`"[^"]*"`)
+	inQuotes      = regexp.MustCompile(`"[^"]*"`)
 	queryMetric = regexp.MustCompile(`\b(?:up|(?:tract|go|process)_[a-z0-9_]+)\b`)
 	queryLabel  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"`)
 )
@@ -217,11 +217,11 @@ func TestMonitoringNamesWhatExists(t *testing.T) {
 	described, _, _ = strings.Cut(described, "\n## Logs\n")
 	known := registered(t, exampleServer(t))
 	queries := 0
-	for _, e := range readExamples(t) {
+	for _, e := range readDeployments(t) {
 		for _, doc := range e.docs {
 			for _, query := range expressions(doc) {
 				queries++
-				for _, name := range queryMetric.FindAllString(quoted.ReplaceAllString(query, ""), -1) {
+				for _, name := range queryMetric.FindAllString(inQuotes.ReplaceAllString(query, ""), -1) {
 					base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
 					if !known[name] || strings.HasPrefix(name, "tract_") && !strings.Contains(described, "| `"+base+"` |") {
 						t.Errorf("%s: %s is no metric of the server: %s", e.path, name, query)
@@ -308,7 +308,7 @@ var probedPath = regexp.MustCompile(`(?m)(?:httpGet: \{path: |health_uri |\spath
 func TestExamplesProbeWhatIsServed(t *testing.T) {
 	h := exampleServer(t).Handler()
 	probes := 0
-	for _, e := range readExamples(t) {
+	for _, e := range readDeployments(t) {
 		for _, m := range probedPath.FindAllStringSubmatch(e.text, -1) {
 			if m[1] == "/" { // all of an Ingress
 				continue
