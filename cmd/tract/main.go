@@ -32,6 +32,7 @@ type commands struct {
 	Demo    demoCmd    `cmd:"" help:"Show everything in one process on a throw-away store: a client, its FAQ, a bot and two simulated tools."`
 	Apply   applyCmd   `cmd:"" help:"Make the store match a declarative file."`
 	Export  exportCmd  `cmd:"" help:"Write the present configuration as a declarative file (secrets left out)."`
+	Bot     botCmd     `cmd:"" help:"Train a bot on a file, say how good it is, ask it. Needs no server and no store."`
 	Ect     ectCmd     `cmd:"" help:"Run a simulated external chat tool against a hub."`
 	Token   tokenCmd   `cmd:"" help:"Create, list and revoke client tokens."`
 	Cert    certCmd    `cmd:"" help:"Add, list and revoke certificates of external chat tools."`

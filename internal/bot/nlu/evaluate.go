@@ -1,6 +1,7 @@
 package nlu
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -21,7 +22,8 @@ type Question struct {
 }
 
 // Evaluation says how well questions were matched. Ratios lie between 0 and 1;
-// one that has nothing to count is 0.
+// one that has nothing to count is 0, and null in JSON, as is a time that was
+// not taken.
 type Evaluation struct {
 	Questions  int     `json:"questions"`
 	OutOfScope int     `json:"out_of_scope"`
@@ -49,6 +51,39 @@ type Evaluation struct {
 	TrainMS float64 `json:"train_ms"` // filled by whoever trained
 	P50US   float64 `json:"p50_us"`
 	P99US   float64 `json:"p99_us"`
+}
+
+// MarshalJSON writes null for what could not be measured.
+func (e Evaluation) MarshalJSON() ([]byte, error) {
+	type plain Evaluation
+	inScope := e.Questions - e.OutOfScope
+	return json.Marshal(struct {
+		plain
+		InScopeAccuracy            *float64 `json:"in_scope_accuracy"`
+		InScopeAccuracyAtThreshold *float64 `json:"in_scope_accuracy_at_threshold"`
+		OOSRecall                  *float64 `json:"oos_recall"`
+		MCC                        *float64 `json:"mcc"`
+		Precision                  *float64 `json:"precision"`
+		Answered                   *float64 `json:"answered"`
+		AUROC                      *float64 `json:"auroc"`
+		Top3                       *float64 `json:"top3"`
+		TrainMS                    *float64 `json:"train_ms"`
+		P50US                      *float64 `json:"p50_us"`
+		P99US                      *float64 `json:"p99_us"`
+	}{
+		plain(e),
+		known(e.InScopeAccuracy, inScope > 0), known(e.InScopeAccuracyAtThreshold, inScope > 0), known(e.OOSRecall, e.OutOfScope > 0),
+		known(e.MCC, e.Questions > 0), known(e.Precision, e.Answered > 0), known(e.Answered, e.Questions > 0),
+		known(e.AUROC, inScope > 0 && e.OutOfScope > 0), known(e.Top3, inScope > 0),
+		known(e.TrainMS, e.TrainMS > 0), known(e.P50US, e.P50US > 0), known(e.P99US, e.P99US > 0),
+	})
+}
+
+func known(v float64, ok bool) *float64 {
+	if !ok {
+		return nil
+	}
+	return &v
 }
 
 // Evaluate asks a model questions whose steps are known. A threshold of 0
@@ -181,7 +216,7 @@ func (t *tally) mcc() float64 {
 	if below == 0 {
 		return 0
 	}
-	return (float64(t.agreed)*n - cross) / below
+	return min(max((float64(t.agreed)*n-cross)/below, -1), 1)
 }
 
 // auroc is the share of pairs in which the first is higher; a tie counts half.
