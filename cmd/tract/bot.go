@@ -161,6 +161,9 @@ func printReport(c *console, r nlu.Report) {
 			fmt.Fprintf(w, "  %s\t%d\n", shown(t.Name), t.Examples)
 		}
 		w.Flush()
+		if more := r.ThinSteps - len(r.Thin); more > 0 {
+			c.say("  and %d more", more)
+		}
 	}
 	if len(r.Shared) > 0 {
 		c.say("\nSentences under more than one step:")

@@ -79,15 +79,18 @@ type models struct {
 	mu     sync.Mutex // guards all below
 	ready  map[key]*model
 	wanted []key
+	others []key         // whose models other processes make
 	news   chan struct{} // closed, and made anew, when a model is ready
 
 	work chan struct{} // a token when something is wanted
 	look chan struct{} // a token when a configuration changed
 	slot chan struct{} // holds a token while nothing is being trained
+
+	unreported chan struct{} // a token when a version has no report
 }
 
 func newModels() *models {
-	m := &models{ready: map[key]*model{}, news: make(chan struct{}), work: make(chan struct{}, 1), look: make(chan struct{}, 1), slot: make(chan struct{}, 1)}
+	m := &models{ready: map[key]*model{}, news: make(chan struct{}), work: make(chan struct{}, 1), look: make(chan struct{}, 1), slot: make(chan struct{}, 1), unreported: make(chan struct{}, 1)}
 	m.slot <- struct{}{}
 	return m
 }
@@ -159,6 +162,25 @@ func (m *models) next() (k key, ok bool) {
 	}
 	k, m.wanted = m.wanted[0], m.wanted[1:]
 	return k, true
+}
+
+// await remembers a bot whose model another process makes.
+func (m *models) await(k key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.others, k) {
+		m.others = append(m.others, k)
+	}
+}
+
+// askAgain wants the models that other processes make.
+func (m *models) askAgain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.others {
+		m.want(k)
+	}
+	m.others = m.others[:0]
 }
 
 func (m *models) put(k key, made *model) {

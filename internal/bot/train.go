@@ -1,24 +1,45 @@
 package bot
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tract"
 	"tract/internal/bot/nlu"
 	"tract/internal/store"
 )
 
-// lookEvery is how often the bots are looked at, for changes by other processes.
-const lookEvery = 10 * time.Second
+const (
+	// lookEvery is how often the bots are looked at, for changes by other processes.
+	lookEvery = 10 * time.Second
+	// awaitEvery is how often a model is asked for that another process trains.
+	awaitEvery = time.Second
+)
 
-// Run trains what bots need, one after the other, until ctx ends.
+// Run gives bots the models that they need, one after the other, and writes
+// reports of them, until ctx ends.
 func (b *IVA) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
+	if b.Store.Engine() == "sqlite" { // nobody else can hold a version
+		if err := b.Store.Update(ctx, func(tx *store.Tx) error { return tx.ReleaseModels() }); err != nil && ctx.Err() == nil {
+			b.Log.Error("models not released", "error", err)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.runModels(ctx) })
+	g.Go(func() error { return b.runReports(ctx) })
+	return g.Wait()
+}
+
+func (b *IVA) runModels(ctx context.Context) error {
+	tick, soon := time.NewTicker(lookEvery), time.NewTicker(awaitEvery)
 	defer tick.Stop()
+	defer soon.Stop()
 	token(b.models.look)
 	for {
 		select {
@@ -28,10 +49,14 @@ func (b *IVA) Run(ctx context.Context) error {
 			b.lookForWork(ctx)
 		case <-b.models.look:
 			b.lookForWork(ctx)
+		case <-soon.C:
+			b.models.askAgain()
 		case <-b.models.work:
 		}
 		for k, ok := b.models.next(); ok && ctx.Err() == nil; k, ok = b.models.next() {
-			b.train(ctx, k)
+			if b.train(ctx, k) {
+				b.models.await(k)
+			}
 		}
 	}
 }
@@ -87,18 +112,28 @@ func (b *IVA) activeBots(ctx context.Context) (map[key]edition, error) {
 	return bots, nil
 }
 
-// Preload trains every active bot whose model is missing or old, and returns
-// when that is done.
+// Preload gives every active bot its present model, and returns when all have it.
 func (b *IVA) Preload(ctx context.Context) error {
-	bots, err := b.activeBots(ctx)
-	if err != nil {
-		return err
+	soon := time.NewTicker(awaitEvery)
+	defer soon.Stop()
+	for {
+		bots, err := b.activeBots(ctx)
+		if err != nil {
+			return err
+		}
+		_, stale := b.models.missing(bots)
+		waiting := false
+		for _, k := range stale {
+			waiting = b.train(ctx, k) || waiting
+		}
+		if !waiting {
+			return ctx.Err()
+		}
+		select {
+		case <-soon.C:
+		case <-ctx.Done():
+		}
 	}
-	_, stale := b.models.missing(bots)
-	for _, k := range stale {
-		b.train(ctx, k)
-	}
-	return ctx.Err()
 }
 
 // Ready is nil when every active bot can answer.
@@ -113,87 +148,150 @@ func (b *IVA) Ready(ctx context.Context) error {
 	return nil
 }
 
-// train makes the model of a bot's present steps and switches to it. One bot is
-// trained at a time.
-func (b *IVA) train(ctx context.Context, k key) {
+// train gives a bot the model of its present steps and switches to it. One model
+// is made at a time. It says whether another process makes it.
+func (b *IVA) train(ctx context.Context, k key) (waiting bool) {
 	select {
 	case <-b.models.slot:
 	case <-ctx.Done():
-		return
+		return false
 	}
 	defer func() { b.models.slot <- struct{}{} }()
-	made, err := b.retrain(ctx, k)
+	made, waiting, err := b.renew(ctx, k)
 	switch {
 	case ctx.Err() != nil:
+		return false
 	case err != nil:
 		b.Log.Error("bot not trained", "client", k.client, "domain", k.domain, "error", err)
 	case made != nil:
 		b.Log.Info("bot trained", "client", k.client, "domain", k.domain, "version", made.version, "steps", len(made.steps))
 	}
+	return waiting
 }
 
-// retrain gives nil when the model is there already.
-func (b *IVA) retrain(ctx context.Context, k key) (*model, error) {
+// renew gives nil when the model is there already, or another process makes it.
+func (b *IVA) renew(ctx context.Context, k key) (made *model, waiting bool, err error) {
 	old := b.models.now(k)
 	var e edition
-	var steps []tract.Step
-	err := b.Store.View(ctx, func(tx *store.Tx) error {
+	if err := b.Store.View(ctx, func(tx *store.Tx) error {
 		cfg, err := b.Conversation.Config(tx, k.client)
 		if err != nil {
 			return err
 		}
+		e = edition{}
 		if bot := cfg.Bots[k.domain]; bot != nil {
 			e.language = bot.Language
 		}
-		if e.version, _, err = tx.FAQVersion(k.client, k.domain); err != nil || old != nil && old.edition == e {
-			return err
-		}
-		steps, err = tx.ListSteps(k.client, k.domain)
+		e.version, _, err = tx.FAQVersion(k.client, k.domain)
 		return err
-	})
-	if err != nil || old != nil && old.edition == e {
-		return nil, err
+	}); err != nil || e.version == 0 || old != nil && old.edition == e {
+		return nil, false, err
 	}
-	made, err := build(ctx, e, steps)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, err
-		}
+	made, err = b.obtain(ctx, k, e)
+	switch {
+	case errors.Is(err, errFailed):
 		// Trying again would fail again: the bot goes on with what it has.
 		made = &model{}
 		if old != nil {
 			*made = *old
 		}
 		made.edition = e
+	case err != nil || made == nil:
+		return nil, err == nil, err
 	}
 	b.models.put(k, made)
-	return made, err
+	return made, false, err
 }
 
-// build trains a model. It leaves half of the processors to the traffic.
-func build(ctx context.Context, e edition, steps []tract.Step) (m *model, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			m, err = nil, fmt.Errorf("training panicked: %v", p)
+// runReports says of every version how good it is, as soon as it is in use.
+func (b *IVA) runReports(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		if err := b.Report(ctx); err != nil && ctx.Err() == nil {
+			b.Log.Warn("report not written", "error", err)
 		}
-	}()
-	m = &model{edition: e, stepOf: map[string]string{}}
-	learn := make([]nlu.Step, len(steps))
-	for i, s := range steps {
-		learn[i] = nlu.Step{Name: s.Name, Examples: s.Questions}
-		a := answers{name: s.Name}
-		for _, text := range s.Answers {
-			said := body(text)
-			a.bodies = append(a.bodies, said)
-			if _, known := m.stepOf[said]; !known {
-				m.stepOf[said] = s.Name
+		if err := b.sweepFiles(ctx); err != nil && ctx.Err() == nil {
+			b.Log.Warn("old models not removed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-b.models.unreported:
+		}
+	}
+}
+
+// Report writes the reports of the versions that have none, and returns when
+// that is done.
+func (b *IVA) Report(ctx context.Context) error {
+	for {
+		var client int64
+		var domain string
+		var v store.Model
+		var found, taken bool
+		if err := b.Store.View(ctx, func(tx *store.Tx) (err error) {
+			client, domain, v, found, err = tx.UnreportedModel()
+			return err
+		}); err != nil || !found {
+			return err
+		}
+		next := v
+		if err := b.Store.Update(ctx, func(tx *store.Tx) (err error) { v, taken, err = tx.ClaimReport(next, modelLease); return err }); err != nil {
+			return err
+		}
+		if !taken {
+			continue
+		}
+		if err := b.hold(ctx, v, func(ctx context.Context) error { return b.report(ctx, client, domain, v) }); err != nil && !errors.Is(err, store.ErrTaskLost) {
+			return err
+		}
+	}
+}
+
+// noReport stands for the report of a version whose review ended the process
+// several times.
+const noReport = "null"
+
+func (b *IVA) report(ctx context.Context, client int64, domain string, v store.Model) error {
+	text := []byte(noReport)
+	if v.Fence <= 2*maxTrainings {
+		steps, err := loadSteps(ctx, b.Store, v)
+		if err != nil {
+			return err
+		}
+		m, err := loadMatcher(ctx, b.Store, v.ModelFile)
+		if err != nil {
+			return err
+		}
+		threshold := defaultThreshold
+		if err := b.Store.View(ctx, func(tx *store.Tx) error {
+			cfg, err := tx.Config(client)
+			if err == nil && cfg.Bots[domain] != nil {
+				threshold = cmp.Or(cfg.Bots[domain].Threshold, defaultThreshold)
 			}
+			return err
+		}); err != nil {
+			return err
 		}
-		m.steps = append(m.steps, a)
+		r, err := nlu.Review(ctx, m, learnable(steps), options(v.Language), threshold)
+		if err != nil {
+			return err
+		}
+		if text, err = json.Marshal(r); err != nil {
+			return err
+		}
 	}
-	m.matcher, err = nlu.Train(ctx, learn, nlu.Options{Language: e.language, Workers: max(1, runtime.GOMAXPROCS(0)/2)})
-	if errors.Is(err, nlu.ErrNoExamples) {
-		return m, nil
+	return b.Store.UpdateLow(ctx, func(tx *store.Tx) error { return tx.SaveModelReport(v, text) })
+}
+
+// nothingLearnt is the report of a bot without a sentence.
+func nothingLearnt(steps int) json.RawMessage {
+	r := nlu.Report{Steps: steps, ThinSteps: steps, Confused: []nlu.Confusion{}, Thin: []nlu.ThinStep{}, Shared: []nlu.SharedSentence{}}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return json.RawMessage(noReport)
 	}
-	return m, err
+	return text
 }

@@ -56,6 +56,7 @@ func (tx *Tx) ListClients() (out []tract.Client, err error) {
 func (tx *Tx) DeleteClient(key int64) error {
 	for _, q := range []string{
 		`delete from config where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
+		`update model_files set gone = 1 where faq in (select id from faqs where client = $1)`, `delete from models where faq in (select id from faqs where client = $1)`,
 		`delete from steps where faq in (select id from faqs where client = $1)`, `delete from faqs where client = $1`,
 		`delete from faq_parts where task in (select seq from faq_tasks where client = $1)`, `delete from faq_tasks where client = $1`,
 		`update endpoints set enabled = 0, disabled_reason = 'client_removed', generation = generation + 1 where client = $1`,

@@ -16,7 +16,8 @@ func StepKey(name string) string {
 
 // PutSteps makes the steps of a bot those given: a step of the same name is
 // replaced and active, others become inactive. hash names the file. It is for
-// what fits into one transaction; see StageSteps for more.
+// what fits into one transaction and comes with the declarative file; see
+// StageSteps for more.
 func (tx *Tx) PutSteps(client int64, domain, hash string, steps []tract.Step) error {
 	n, err := tx.newSet(client, domain)
 	if err != nil {
@@ -28,7 +29,7 @@ func (tx *Tx) PutSteps(client int64, domain, hash string, steps []tract.Step) er
 	if err := tx.deleteSuperseded(n.set, 0, len(steps)); err != nil {
 		return err
 	}
-	if err := tx.exec(`update faqs set version = version + 1, generation = $2, steps = $3, hash = $4, updated_at = $5 where id = $1`, n.faq, n.generation, len(steps), hash, tx.Now); err != nil {
+	if err := tx.exec(`update faqs set version = version + 1, generation = $2, steps = $3, hash = $4, changed_by = 'manifest', restored_from = 0, updated_at = $5 where id = $1`, n.faq, n.generation, len(steps), hash, tx.Now); err != nil {
 		return err
 	}
 	return tx.BumpConfig(client)
@@ -159,7 +160,7 @@ func (tx *Tx) RestoreSteps(client int64, domain string, names []string, most int
 		return restored, unknown, count > int64(most), nil
 	}
 	// The set is no file's any more.
-	if err := tx.exec(`update faqs set version = version + 1, steps = $2, hash = '', updated_at = $3 where id = $1`, now.faq, count, tx.Now); err != nil {
+	if err := tx.exec(`update faqs set version = version + 1, steps = $2, hash = '', changed_by = 'client', restored_from = 0, updated_at = $3 where id = $1`, now.faq, count, tx.Now); err != nil {
 		return 0, nil, false, err
 	}
 	return restored, nil, false, tx.BumpConfig(client)
@@ -190,6 +191,9 @@ type Task struct {
 	State  string
 	DryRun bool
 	Hash   string // sha256 of the file
+	By     string // who asked: client, manifest or admin
+	// Restores is the version of the model whose steps these are again, or 0.
+	Restores int64
 
 	Fence       int64 // raised by everybody who takes the task
 	BaseVersion int64 // of the steps that the counts go by
@@ -205,13 +209,13 @@ type Task struct {
 	CreatedAt, FinishedAt time.Time
 }
 
-const taskColumns = `seq, id, client, domain, state, dry_run, hash, fence, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at`
+const taskColumns = `seq, id, client, domain, state, dry_run, hash, fence, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at, asked_by, restores`
 
 func (tx *Tx) tasks(where string, args ...any) (out []Task, err error) {
 	err = tx.each(func(r row) error {
 		var t Task
 		err := r.Scan(&t.Seq, &t.ID, &t.Client, &t.Domain, &t.State, flag(&t.DryRun), &t.Hash, &t.Fence, &t.BaseVersion, &t.FAQ, &t.Generation,
-			&t.Total, &t.Done, &t.Created, &t.Updated, &t.Kept, &t.Deactivated, js(&t.Warnings), &t.Error, at(&t.CreatedAt), at(&t.FinishedAt))
+			&t.Total, &t.Done, &t.Created, &t.Updated, &t.Kept, &t.Deactivated, js(&t.Warnings), &t.Error, at(&t.CreatedAt), at(&t.FinishedAt), &t.By, &t.Restores)
 		out = append(out, t)
 		return err
 	}, `select `+taskColumns+` from faq_tasks where `+where, args...)
@@ -220,8 +224,8 @@ func (tx *Tx) tasks(where string, args ...any) (out []Task, err error) {
 
 // InsertTask makes a task whose file is still to come and returns its number.
 func (tx *Tx) InsertTask(t Task) (seq int64, err error) {
-	_, err = tx.writeOne([]any{&seq}, `insert into faq_tasks (id, client, domain, state, dry_run, hash, fence, lease_until, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at)
-		values ($1, $2, $3, 'uploading', $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]', '', $6, 0) returning seq`, t.ID, t.Client, t.Domain, t.DryRun, t.Hash, tx.Now)
+	_, err = tx.writeOne([]any{&seq}, `insert into faq_tasks (id, client, domain, state, dry_run, hash, fence, lease_until, base_version, faq, generation, rows_total, rows_done, created, updated, kept, deactivated, warnings, error, created_at, finished_at, asked_by, restores)
+		values ($1, $2, $3, 'uploading', $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '[]', '', $6, 0, $7, $8) returning seq`, t.ID, t.Client, t.Domain, t.DryRun, t.Hash, tx.Now, t.By, t.Restores)
 	return seq, err
 }
 
@@ -365,8 +369,8 @@ func (tx *Tx) CountDeactivated(t *Task) (n int, current bool, err error) {
 // SwitchSteps makes a task's set the active one, if the version is still the one
 // that it was made on.
 func (tx *Tx) SwitchSteps(t *Task) (switched bool, err error) {
-	n, err := tx.count(`update faqs set version = version + 1, generation = $3, steps = $4, hash = $5, updated_at = $6 where id = $1 and version = $2`,
-		t.FAQ, t.BaseVersion, t.Generation, t.Total, t.Hash, tx.Now)
+	n, err := tx.count(`update faqs set version = version + 1, generation = $3, steps = $4, hash = $5, changed_by = $6, restored_from = $7, updated_at = $8 where id = $1 and version = $2`,
+		t.FAQ, t.BaseVersion, t.Generation, t.Total, t.Hash, t.By, t.Restores, tx.Now)
 	if err != nil || n == 0 {
 		return false, err
 	}

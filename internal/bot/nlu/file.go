@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -17,6 +19,23 @@ const (
 	fileMagic   = "TRACTNLU"
 	fileVersion = 1
 )
+
+// recipe counts the changes of reading, features or training that make another
+// model of the same steps.
+const recipe = 1
+
+// Trainer names how this program trains bots of a language and reads their
+// models: two programs of one trainer make the same model of the same steps.
+// Another trainer's model may load, but is read with other word lists.
+func Trainer(language string) string {
+	l := newLexicon(language)
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d %d %s\n", fileVersion, recipe, l.code)
+	for _, words := range []string{string(l.function), string(l.stop), string(l.slang), string(l.common), l.background, l.groups} {
+		fmt.Fprintf(sum, "%d\n%s", len(words), words)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
 
 var (
 	// ErrCorrupt refuses a model file that is damaged or is none.

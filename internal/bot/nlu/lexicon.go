@@ -127,6 +127,7 @@ type lexicon struct {
 	common     list   // words that are never mended
 	background string // sentences foreign to any FAQ, one a line
 	stem       func(string) string
+	groups     string              // the concepts as they are written
 	concepts   map[string][]uint16 // by stem, or stems with a space between
 }
 
@@ -136,27 +137,26 @@ type lexicon struct {
 func newLexicon(tag string) *lexicon {
 	code, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(tag, "_", "-")), "-")
 	l := &lexicon{code: code}
-	meanings := ""
 	switch code {
 	case "es":
 		l.function, l.slang, l.stem = functionES, slangES, stemRomance
-		l.background, l.common, meanings = backgroundES, commonES, conceptsES
+		l.background, l.common, l.groups = backgroundES, commonES, conceptsES
 	case "pt":
 		l.function, l.slang, l.stem = functionPT, slangPT, stemRomance
-		l.background, l.common, meanings = backgroundPT, commonPT, conceptsPT
+		l.background, l.common, l.groups = backgroundPT, commonPT, conceptsPT
 	case "fr":
 		l.function, l.slang, l.stem = functionFR, slangFR, stemRomance
-		l.background, l.common, meanings = backgroundFR, commonFR, conceptsFR
+		l.background, l.common, l.groups = backgroundFR, commonFR, conceptsFR
 	case "de":
 		l.function, l.slang, l.stem = functionDE, slangDE, stemGerman
-		l.background, l.common, meanings = backgroundDE, commonDE, conceptsDE
+		l.background, l.common, l.groups = backgroundDE, commonDE, conceptsDE
 	default:
 		l.code = "en"
 		l.function, l.stop, l.slang, l.stem = functionEN, functionHI, slangEN, stemEnglish
-		l.background, l.common, meanings = backgroundHI, commonEN, conceptsEN
+		l.background, l.common, l.groups = backgroundHI, commonEN, conceptsEN
 	}
 	l.background += backgroundEN
-	l.concepts = concepts(meanings, l.stem)
+	l.concepts = concepts(l.groups, l.stem)
 	return l
 }
 

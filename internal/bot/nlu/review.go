@@ -17,8 +17,9 @@ type Report struct {
 	Hard   Evaluation `json:"hard_folds"`
 	// Confused are the pairs of steps taken for each other, most often first.
 	Confused []Confusion `json:"confused"`
-	// Thin are the steps with fewer than three examples.
-	Thin []ThinStep `json:"thin"`
+	// Thin are the steps with fewer than three examples, the first 500 of ThinSteps.
+	Thin      []ThinStep `json:"thin"`
+	ThinSteps int        `json:"thin_steps"`
 	// Shared are sentences that stand under more than one step.
 	Shared []SharedSentence `json:"shared"`
 }
@@ -48,7 +49,22 @@ const (
 	maxConfusions    = 20
 	confusionSamples = 3
 	maxShared        = 50
+	maxThin          = 500
+	maxSentence      = 200 // characters
 )
+
+// brief cuts a sentence to what a report shows.
+func brief(s string) string {
+	s = strings.TrimSpace(s)
+	n := 0
+	for i := range s {
+		if n == maxSentence {
+			return s[:i] + "…"
+		}
+		n++
+	}
+	return s
+}
 
 // Review cross-validates the steps a model was trained with, and lists what
 // could be better. A threshold of 0 means the default. It costs about twice
@@ -63,7 +79,10 @@ func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold fl
 		}
 	}
 	for i, s := range steps {
-		if count[i] < enoughExamples {
+		if count[i] >= enoughExamples {
+			continue
+		}
+		if r.ThinSteps++; len(r.Thin) < maxThin {
 			r.Thin = append(r.Thin, ThinStep{s.Name, count[i]})
 		}
 	}
@@ -84,7 +103,7 @@ func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold fl
 			}
 			c.Count++
 			if len(c.Sentences) < confusionSamples {
-				c.Sentences = append(c.Sentences, text)
+				c.Sentences = append(c.Sentences, brief(text))
 			}
 		})
 		if err != nil {
@@ -121,7 +140,7 @@ func (t *trainingSet) shared() []SharedSentence {
 		if !t.answerable(i) || len(all) < 2 || all[0] != i || len(list) == maxShared {
 			continue
 		}
-		one := SharedSentence{Sentence: strings.TrimSpace(s.text)}
+		one := SharedSentence{Sentence: brief(s.text)}
 		for _, k := range all {
 			one.Steps = append(one.Steps, t.steps[t.sentences[k].class])
 		}
