@@ -98,6 +98,9 @@ func TestEveryEndpointIsThere(t *testing.T) {
 	want := []string{
 		"DELETE /tract/hooks/",
 		"GET /.well-known/jwks.json",
+		"GET /api/clients/{client}/bots/{domain}/models/",
+		"GET /api/clients/{client}/bots/{domain}/models/compare/",
+		"GET /api/clients/{client}/bots/{domain}/models/{version}/",
 		"GET /api/manifest/",
 		"GET /docs",
 		"GET /docs/{asset}",
@@ -116,6 +119,7 @@ func TestEveryEndpointIsThere(t *testing.T) {
 		"GET /tract/hooks/list/",
 		"GET /tract/thread_control/ledger/",
 		"GET /ui/{asset}",
+		"POST /api/clients/{client}/bots/{domain}/models/{version}/activate/",
 		"POST /api/manifest/",
 		"POST /integration/external/v1.0/send_chat_to_agent/",
 		"POST /integration/external/v2.0/send_chat_to_agent/",

@@ -111,6 +111,11 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("POST /api/manifest/", web.Hub, a.admin(a.applyManifest))
 	m.Handle("GET /api/manifest/", web.Hub, a.admin(a.exportManifest))
 
+	m.Handle("GET /api/clients/{client}/bots/{domain}/models/", web.Hub, a.admin(a.listModels))
+	m.Handle("GET /api/clients/{client}/bots/{domain}/models/compare/", web.Hub, a.admin(a.compareModels))
+	m.Handle("GET /api/clients/{client}/bots/{domain}/models/{version}/", web.Hub, a.admin(a.showModel))
+	m.Handle("POST /api/clients/{client}/bots/{domain}/models/{version}/activate/", web.Hub, a.admin(a.activateModel))
+
 	m.Handle("GET /healthz", web.Hub, a.healthz)
 	m.Handle("GET /readyz", web.Hub, a.readyz)
 	m.Handle("GET /openapi.json", web.Hub, a.openAPI)

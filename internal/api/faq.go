@@ -244,7 +244,13 @@ func (p *paced) end() {
 // faqStatus says how far a task is.
 func (a *API) faqStatus(c *clientCall) (web.Answer, error) {
 	var t store.Task
-	if err := a.Store.View(c.ctx(), func(tx *store.Tx) (err error) { t, err = tx.Task(c.client.Key, c.r.PathValue("task_id")); return err }); err != nil {
+	var model any
+	if err := a.Store.View(c.ctx(), func(tx *store.Tx) (err error) {
+		if t, err = tx.Task(c.client.Key, c.r.PathValue("task_id")); err == nil {
+			model, err = modelHeadline(tx, t)
+		}
+		return err
+	}); err != nil {
 		return web.Answer{}, err
 	}
 	status := "In Progress"
@@ -261,6 +267,9 @@ func (a *API) faqStatus(c *clientCall) (web.Answer, error) {
 	meta := map[string]any{"rows_total": t.Total, "rows_done": t.Done, "created": t.Created, "updated": t.Updated, "deactivated": t.Deactivated, "warnings": warnings}
 	if t.DryRun {
 		meta["dry_run"] = true
+	}
+	if model != nil {
+		meta["model"] = model
 	}
 	return faqReply(t.State != store.TaskFailed, map[string]any{"status": status}, t.Error, meta), nil
 }

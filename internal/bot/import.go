@@ -157,7 +157,7 @@ func (im *Importer) Keep(ctx context.Context, client int64, domain string, dryRu
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return nil, errDisk.Because(err)
 	}
-	return im.keep(ctx, store.Task{Client: client, Domain: domain, DryRun: dryRun, Hash: s.hash}, s.file)
+	return im.keep(ctx, store.Task{Client: client, Domain: domain, DryRun: dryRun, Hash: s.hash, By: "client"}, s.file)
 }
 
 func (im *Importer) keep(ctx context.Context, t store.Task, file io.Reader) (*Upload, error) {
@@ -303,7 +303,7 @@ func LoadFAQ(ctx context.Context, s *store.Store, client int64, domain string, c
 	sum := sha256.Sum256(csv)
 	hash := hex.EncodeToString(sum[:])
 	if len(steps) > fewRows {
-		return NewImporter(s, "", nil).load(ctx, store.Task{Client: client, Domain: domain, Hash: hash}, csv)
+		return NewImporter(s, "", nil).load(ctx, store.Task{Client: client, Domain: domain, Hash: hash, By: "manifest"}, csv)
 	}
 	return s.UpdateLow(ctx, func(tx *store.Tx) error {
 		_, loaded, err := tx.FAQVersion(client, domain)

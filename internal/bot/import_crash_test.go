@@ -119,7 +119,7 @@ func TestImportIsKilled(t *testing.T) {
 			before := w.version()
 			id := w.upload(csvOf("x", next...))
 			w.s.Close()
-			child(t, o, time.Duration(round*25)*time.Millisecond)
+			child(t, "TestImportChild", []string{"TRACT_TEST_IMPORT_URL=" + o.URL, "TRACT_TEST_IMPORT_DIR=" + o.Dir}, time.Duration(round*25)*time.Millisecond)
 			w = open()
 			want := old
 			if w.version() != before {
@@ -140,11 +140,12 @@ func TestImportIsKilled(t *testing.T) {
 	})
 }
 
-// child lets a process work on imports and kills it after a while.
-func child(t *testing.T, o store.Options, after time.Duration) {
+// child runs a test in a process of its own, which works until it is killed
+// after a while.
+func child(t *testing.T, test string, environment []string, after time.Duration) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestImportChild$")
-	cmd.Env = append(os.Environ(), "TRACT_TEST_IMPORT_URL="+o.URL, "TRACT_TEST_IMPORT_DIR="+o.Dir)
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+test+"$")
+	cmd.Env = append(os.Environ(), environment...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -211,7 +211,7 @@ func (b *IVA) runReports(ctx context.Context) error {
 		if err := b.Report(ctx); err != nil && ctx.Err() == nil {
 			b.Log.Warn("report not written", "error", err)
 		}
-		if err := b.sweepFiles(ctx); err != nil && ctx.Err() == nil {
+		if err := b.Sweep(ctx); err != nil && ctx.Err() == nil {
 			b.Log.Warn("old models not removed", "error", err)
 		}
 		select {

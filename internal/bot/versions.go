@@ -400,8 +400,8 @@ func newModel(e edition, steps []tract.Step) *model {
 	return m
 }
 
-// sweepFiles removes the content of versions that were dropped.
-func (b *IVA) sweepFiles(ctx context.Context) error {
+// Sweep removes the content of versions that were dropped.
+func (b *IVA) Sweep(ctx context.Context) error {
 	for {
 		var gone []int64
 		if err := b.Store.View(ctx, func(tx *store.Tx) (err error) { gone, err = tx.ListGoneModelFiles(100); return err }); err != nil || len(gone) == 0 {

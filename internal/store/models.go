@@ -74,6 +74,15 @@ func (tx *Tx) ModelOf(client int64, domain string, faqVersion int64, language, t
 	return tx.model(`faq = `+faqOf+` and faq_version = $3 and language = $4 and trainer = $5`, client, domain, faqVersion, language, trainer)
 }
 
+// ActiveModel is the version that a bot of a language answers from, where the
+// program trains as trainer says: that of its present steps or, until it is
+// ready, the newest one before. It is zero when there is none.
+func (tx *Tx) ActiveModel(client int64, domain, language, trainer string) (m Model, err error) {
+	m, _, err = tx.model(`faq = `+faqOf+` and state = 'ready' order by
+		case when faq_version = (select version from faqs where client = $1 and domain = $2) and language = $3 and trainer = $4 then 0 else 1 end, number desc limit 1`, client, domain, language, trainer)
+	return m, err
+}
+
 // ListModels returns the versions of a bot's model that are kept, newest first.
 func (tx *Tx) ListModels(client int64, domain string) ([]Model, error) {
 	return tx.models(`faq = `+faqOf+` order by number desc`, client, domain)

@@ -49,6 +49,7 @@ const (
 	maxConfusions    = 20
 	confusionSamples = 3
 	maxShared        = 50
+	maxSharers       = 20 // steps of one sentence
 	maxThin          = 500
 	maxSentence      = 200 // characters
 )
@@ -141,7 +142,7 @@ func (t *trainingSet) shared() []SharedSentence {
 			continue
 		}
 		one := SharedSentence{Sentence: brief(s.text)}
-		for _, k := range all {
+		for _, k := range all[:min(len(all), maxSharers)] {
 			one.Steps = append(one.Steps, t.steps[t.sentences[k].class])
 		}
 		list = append(list, one)
