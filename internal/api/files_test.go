@@ -469,6 +469,13 @@ func TestFileAborted(t *testing.T) {
 func TestFileMemory(t *testing.T) {
 	w := apitest.New(t, store.Options{Dir: t.TempDir()}, func(s *apitest.Settings) { s.Server.Files.Dir = t.TempDir() })
 	u := w.User()
+	for client, domain := range map[string]string{"acme": "acme_faq", "other": "other_faq"} { // nothing else is at work
+		key := w.ClientKey(client)
+		w.Until("the report of the bot is written", func(tx *store.Tx) (bool, error) {
+			ms, err := tx.ListModels(key, domain)
+			return len(ms) == 1 && ms[0].Report != nil, err
+		})
+	}
 	const many = 20
 	frame, header := form(append(fieldsOf(u, 52, ""), fileOf("a.csv", "SPLIT"))...)
 	before, after, _ := bytes.Cut(frame, []byte("SPLIT"))
