@@ -143,7 +143,27 @@ type Business struct {
 	ReleaseAfter      Duration     `json:"release_after"` // a silent tool gives the thread back; 0 = never
 	AutoCompleteAfter Duration     `json:"auto_complete_after"`
 	Channels          []Channel    `json:"channels"`
+	ExternalBot       *ExternalBot `json:"external_bot,omitempty"` // nil = the bot answers from its own steps
 	Active            bool         `json:"active"`
+}
+
+// Kinds of an ExternalBot.
+const (
+	ExternalWebhook = "webhook" // a signed call that answers with messages
+	ExternalOpenAI  = "openai"  // a language model that is given the best steps
+)
+
+// ExternalBot answers in place of a business' built-in bot.
+type ExternalBot struct {
+	Kind      string   `json:"kind"`
+	URL       string   `json:"url"`              // of the webhook, or the base of the endpoint
+	Secret    string   `json:"secret,omitempty"` // sealed: signs the calls, or is the API key
+	Timeout   Duration `json:"timeout"`
+	Model     string   `json:"model,omitempty"`
+	MaxTokens int      `json:"max_tokens,omitempty"`
+	// Prices of a million tokens; 0 = cost is not counted.
+	PriceIn  float64 `json:"price_per_million_input,omitempty"`
+	PriceOut float64 `json:"price_per_million_output,omitempty"`
 }
 
 // Channel connects a business with a platform. Settings of a platform are

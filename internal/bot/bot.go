@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"tract"
+	"tract/internal/bot/external"
 	"tract/internal/conversation"
 	"tract/internal/hsl"
 	"tract/internal/store"
@@ -32,7 +33,8 @@ type IVA struct {
 	Store        *store.Store
 	Conversation *conversation.Service
 	Log          *slog.Logger
-	Limit        time.Duration // for finding one answer
+	Limit        time.Duration  // for finding one answer
+	External     *external.Bots // nil = external bots are not asked: a bot break
 
 	models *models
 	books  phrasebooks
@@ -66,6 +68,9 @@ type question struct {
 	language []string  // the bot's, then the user's
 	said     []string  // bodies of the bot's messages in this conversation, oldest first
 	first    bool      // nobody but the user has written in this conversation
+
+	external *tract.ExternalBot // answers instead of the steps; nil = they do
+	asking   external.Question  // for it, as far as it is known beforehand
 }
 
 func (q *question) key() key { return key{q.Client, q.bot.DomainName} }
@@ -154,6 +159,9 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 		q.first = q.first && recent[i].Sender == tract.SenderCEU
 	}
 	q.body = e.Body
+	if q.external = business.ExternalBot; q.external != nil {
+		q.asking = asking(q, cfg, &t, &e)
+	}
 	return nil
 }
 
@@ -217,7 +225,7 @@ func (b *IVA) answer(ctx context.Context, q *question) (a tract.BotAnswer, brief
 	r, err := b.find(ctx, q)
 	if err != nil {
 		level := slog.LevelError
-		if errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, external.ErrNoAnswer) {
 			level = slog.LevelWarn
 		}
 		b.Log.Log(ctx, level, "bot failed", "client", q.Client, "thread", q.Thread, "domain", q.bot.DomainName, "error", err)
@@ -267,24 +275,35 @@ func (b *IVA) find(ctx context.Context, q *question) (r reply, err error) {
 			}
 		}
 	}
+	if q.external != nil {
+		return b.findOutside(ctx, q, text, words, books)
+	}
 	m, err := b.models.get(ctx, q.key(), q.edition)
 	if err != nil {
 		return reply{}, err
 	}
 	best, confidence, guesses := m.match(text)
-	threshold := q.bot.Threshold
-	if threshold == 0 {
-		threshold = defaultThreshold
-	}
-	if confidence >= threshold && len(best.bodies) > 0 {
+	if confidence >= thresholdOf(&q.bot) && len(best.bodies) > 0 {
 		return reply{bodies: best.bodies}, nil
 	}
+	return notKnown(words, books, guesses), nil
+}
+
+func thresholdOf(b *tract.Bot) float64 {
+	if b.Threshold == 0 {
+		return defaultThreshold
+	}
+	return b.Threshold
+}
+
+// notKnown is the reply to what no step answers: small talk, or a bot break.
+func notKnown(words []string, books []*phrasebook, guesses []guess) reply {
 	for _, book := range books {
 		if said, ok := book.chat(words); ok {
-			return reply{bodies: []string{body(said)}}, nil
+			return reply{bodies: []string{body(said)}}
 		}
 	}
-	return reply{handoff: tract.ReasonBotBreak, guesses: guesses}, nil
+	return reply{handoff: tract.ReasonBotBreak, guesses: guesses}
 }
 
 // brief is what the bot can tell the human who takes over. What the

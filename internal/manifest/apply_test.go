@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,6 +62,7 @@ clients:
         failover: [sac, iva]
         failover_message: One moment.
         release_after: 10m
+        external_bot: {kind: openai, url: "https://llm.example/v1", model: small-one, api_key: "secret-llm-key", timeout: 4s, max_tokens: 300, price_per_million_input: 0.15, price_per_million_output: 2}
         channels:
           - {platform: webhook, url: "https://acme.example/hooks/chat?key=secret-query", secret: "secret-channel"}
           - {platform: websdk, allowed_origins: ["https://www.acme.example", "http://localhost:8080"], secret: "secret-websdk"}
@@ -68,7 +70,7 @@ clients:
           - {platform: facebook, page_id: "77", access_token: secret-fb-token, app_secret: secret-fb-app, verify_token: secret-fb-verify}
       - {id: 344, name: Tool first, default_receiver: desk-one, external_chat_tools: [desk-one],
          channels: [{platform: webhook, url: "https://acme.example/hooks/tool", secret: "secret-channel"}]}
-      - {id: 1000, name: Shut, bot: acme_faq, active: false, handover_to: sac, channels: [{platform: webhook, url: "https://acme.example/plain"}]}
+      - {id: 1000, name: Shut, bot: acme_faq, active: false, handover_to: sac, external_bot: {kind: webhook, url: "https://bot.example/ask", secret: "secret-bot"}, channels: [{platform: webhook, url: "https://acme.example/plain"}]}
   - id: other
     name: Other Ltd
     active: false
@@ -183,6 +185,14 @@ func (h *hub) checkFixture(t *testing.T) {
 	settings := map[string]any{}
 	if err := json.Unmarshal(b.Channels[2].Settings, &settings); err != nil || settings["phone_number_id"] != "0123" || h.open(t, key, settings["app_secret"].(string)) != "secret-wa-app" {
 		t.Errorf("whatsapp %v %v", settings, err)
+	}
+	if x := *b.ExternalBot; h.open(t, key, x.Secret) != "secret-llm-key" {
+		t.Error("the API key is another one")
+	} else if x.Secret = ""; x != (tract.ExternalBot{Kind: "openai", URL: "https://llm.example/v1", Model: "small-one", Timeout: tract.Duration(4 * time.Second), MaxTokens: 300, PriceIn: 0.15, PriceOut: 2}) {
+		t.Errorf("external bot %+v", x)
+	}
+	if x := cfg.Businesses[1000].ExternalBot; h.open(t, key, x.Secret) != "secret-bot" || x.Kind != "webhook" || x.Timeout != tract.Duration(5*time.Second) || cfg.Businesses[344].ExternalBot != nil {
+		t.Errorf("external bot %+v", x)
 	}
 	if h.open(t, key, b.Channels[1].Secret) != "secret-websdk" || b.Channels[0].Secret != "" {
 		t.Errorf("websdk %+v", b.Channels[1])

@@ -42,6 +42,8 @@ func (p *planner) business(t *tenant, b *business) {
 			details = append(details, "channel "+c.Platform+" removed")
 		}
 	}
+	outside, d := p.connectExternal(t, b.external, old.ExternalBot)
+	details = append(details, d...)
 	var webhook *connection
 	for _, conn := range connections {
 		if conn.c.platform == platformWebhook {
@@ -65,6 +67,10 @@ func (p *planner) business(t *tenant, b *business) {
 				return err
 			}
 			body.Channels = append(body.Channels, stored)
+		}
+		var err error
+		if body.ExternalBot, err = p.external(s.t, outside); err != nil {
+			return err
 		}
 		if err := tx.PutDocument(s.t.key, store.KindBusiness, id, "", body); err != nil {
 			return err

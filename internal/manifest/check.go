@@ -86,6 +86,9 @@ func (d *decoder) checkClient(c *client) {
 func (d *decoder) checkBusiness(c *client, b *business, cfg *tract.Config) {
 	before := len(d.bad.list)
 	b.refers("bot", "bot", c.botNames())
+	if b.external != nil && b.body.Bot == "" {
+		b.bad("external_bot", "needs a bot beside it: that gives its language and wording, and the steps that a language model answers from")
+	}
 	b.refers("default_team", "team", c.teamNames())
 	toolNames := c.toolNames()
 	for _, item := range b.list("external_chat_tools") {

@@ -23,7 +23,7 @@ func TestExportRoundTrip(t *testing.T) {
 		h := newHub(t, s)
 		h.apply(t, fixture, manifest.Flags{})
 		out := h.export(t)
-		for _, hidden := range []string{"secret-channel", "secret-token", "secret-websdk", "secret-wa", "secret-fb", "secret horse", "made-token", "hash ", "s1."} {
+		for _, hidden := range []string{"secret-channel", "secret-token", "secret-websdk", "secret-wa", "secret-fb", "secret-llm", "secret-bot", "secret horse", "made-token", "hash ", "s1."} {
 			if strings.Contains(out, hidden) {
 				t.Errorf("%q shows in\n%s", hidden, out)
 			}

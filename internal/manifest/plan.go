@@ -511,7 +511,7 @@ func differences(old, next json.RawMessage) []string {
 	sort.Strings(keys)
 	var out []string
 	for _, k := range keys {
-		if k == "password_hash" || k == "channels" || (empty(before[k]) && empty(after[k])) || string(before[k]) == string(after[k]) {
+		if k == "password_hash" || k == "channels" || strings.HasPrefix(k, "external_bot") || (empty(before[k]) && empty(after[k])) || string(before[k]) == string(after[k]) {
 			continue
 		}
 		out = append(out, strings.TrimSpace(k+" "+show(before[k])+" → "+show(after[k])))

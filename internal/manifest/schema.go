@@ -76,8 +76,9 @@ type (
 	}
 	business struct {
 		*object
-		body     tract.Business // without Channels
+		body     tract.Business // without Channels and the secret of ExternalBot
 		channels []*channel
+		external *externalBot // nil = none
 	}
 	channel struct {
 		*object
@@ -316,7 +317,7 @@ func (d *decoder) tool(v *value) *tool {
 
 func (d *decoder) business(v *value) *business {
 	o := d.object(v, "id", "name", "bot", "human_assistance", "default_team", "default_receiver", "external_chat_tools", "failover", "failover_message",
-		"ack_timeout", "handover_to", "release_after", "auto_complete_after", "channels", "active")
+		"ack_timeout", "handover_to", "release_after", "auto_complete_after", "channels", "external_bot", "active")
 	o.need("id")
 	b := &business{object: o, body: tract.Business{
 		ID:                o.number("id", 0, 1, 1<<53-1),
@@ -339,6 +340,10 @@ func (d *decoder) business(v *value) *business {
 		if c := d.channel(v); c != nil {
 			b.channels = append(b.channels, c)
 		}
+	}
+	if v := o.get("external_bot"); v != nil {
+		b.external = d.externalBot(v)
+		b.body.ExternalBot = &b.external.body
 	}
 	return b
 }

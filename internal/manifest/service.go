@@ -91,6 +91,11 @@ func (s *Service) Check(f *File) error {
 	bad := &problems{file: f.name}
 	for _, c := range f.clients {
 		for _, b := range c.businesses {
+			if b.external != nil {
+				if err := s.cfg.CheckURL(b.external.body.URL); err != nil {
+					bad.add(b.external.place("url"), "%v", err)
+				}
+			}
 			for _, ch := range b.channels {
 				if ch.platform != platformWebhook {
 					continue

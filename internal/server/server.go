@@ -24,6 +24,7 @@ import (
 	"tract/internal/api"
 	"tract/internal/auth"
 	"tract/internal/bot"
+	"tract/internal/bot/external"
 	"tract/internal/conversation"
 	"tract/internal/delivery"
 	"tract/internal/files"
@@ -97,6 +98,12 @@ func New(cfg Config) (*Server, error) {
 	s.Conversation.Alarm = func(code string, _, _ int64) { alarms.WithLabelValues(code).Inc() }
 	s.Intake = &intake.Service{Conversation: s.Conversation}
 	s.Bot = bot.New(cfg.Store, s.Conversation, cfg.Log)
+	s.Bot.External = external.New(external.Config{HTTP: safehttp.New(safehttp.Config{Policy: policy, MaxResponse: 256 << 10, UserAgent: "tract/" + cfg.Version}), Now: cfg.Now, Log: cfg.Log, Count: s.Registry,
+		Open: func(sealed string, client int64) (string, error) {
+			plain, err := sealer.Open(sealed, store.SecretContext(client))
+			return string(plain), err
+		},
+		Alarm: func(code string) { alarms.WithLabelValues(code).Inc() }})
 	s.Imports = bot.NewImporter(cfg.Store, cfg.DataDir, cfg.Log)
 	s.Delivery = delivery.New(delivery.Config{Store: cfg.Store, HTTP: client, Sealer: sealer, Log: cfg.Log, Now: cfg.Now, Bot: s.Bot.Turn, Name: cfg.Name, Ladder: cfg.Ladder,
 		Metrics: delivery.NewMetrics(s.Registry), Observe: cfg.Observe, Alarm: func(code string, _, _ int64) { alarms.WithLabelValues(code).Inc() }})

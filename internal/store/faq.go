@@ -124,6 +124,13 @@ func (tx *Tx) EachStep(client int64, domain string, active bool, fn func(tract.S
 	}, sql, client, domain)
 }
 
+// Step reads a bot's active step by its name; false when there is none.
+func (tx *Tx) Step(client int64, domain, name string) (s tract.Step, found bool, err error) {
+	found, err = tx.one([]any{&s.Name, js(&s.Questions), js(&s.Answers)}, `select s.name, s.questions, s.answers from faqs f join steps s on s.faq = f.id and s.generation = f.generation
+		where f.client = $1 and f.domain = $2 and s.key = $3`, client, domain, StepKey(name))
+	return s, found, err
+}
+
 // RestoreSteps makes inactive steps active again, behind the others. unknown
 // names those that are not there; tooMany says that more than most would be
 // active: then nothing is to be kept. Steps that are active are passed over.
