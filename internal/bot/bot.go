@@ -229,7 +229,7 @@ func (b *IVA) answer(ctx context.Context, q *question) (a tract.BotAnswer, brief
 			level = slog.LevelWarn
 		}
 		b.Log.Log(ctx, level, "bot failed", "client", q.Client, "thread", q.Thread, "domain", q.bot.DomainName, "error", err)
-		r = reply{handoff: tract.ReasonBotBreak}
+		r = reply{handoff: tract.ReasonBotBreak, guesses: r.guesses}
 	}
 	a.Bodies = append(a.Bodies, r.bodies...)
 	if r.handoff == "" {

@@ -52,7 +52,7 @@ func (b *IVA) findOutside(ctx context.Context, q *question, text string, words [
 	a, err := b.External.Ask(ctx, q.external, &asked)
 	switch {
 	case err != nil:
-		return reply{}, err
+		return reply{guesses: guesses}, err
 	case a.Unknown:
 		return notKnown(words, books, guesses), nil
 	case a.Handover:
