@@ -120,6 +120,9 @@ func (s *Settings) examine(ctx context.Context, st *store.Store, key []byte, add
 		for _, e := range es {
 			problems = append(problems, s.lookAt(e, key))
 		}
+		if problems, err = s.externalBots(tx, key, problems); err != nil {
+			return err
+		}
 		certs, err := s.certificates(tx)
 		problems = append(problems, certs)
 		return err
@@ -134,7 +137,10 @@ func (s *Settings) lookAt(e store.Endpoint, key []byte) error {
 	if e.Kind == store.EndpointBot {
 		return nil
 	}
-	name := fmt.Sprintf("%s %s %s/%s of business %d", e.Kind, e.Tool, e.Category, e.Subcategory, e.Business)
+	name := fmt.Sprintf("%s of business %d", e.Kind, e.Business)
+	if e.Kind == store.EndpointHook {
+		name = fmt.Sprintf("%s %s %s/%s", e.Kind, e.Tool, e.Category, e.Subcategory)
+	}
 	if !e.Enabled {
 		return fmt.Errorf("%s is disabled (%s)", name, e.DisabledReason)
 	}
@@ -151,6 +157,31 @@ func (s *Settings) lookAt(e store.Endpoint, key []byte) error {
 		}
 	}
 	return nil
+}
+
+// externalBots adds what is wrong with the bots that businesses have elsewhere.
+func (s *Settings) externalBots(tx *store.Tx, key []byte, problems []error) ([]error, error) {
+	clients, err := tx.ListClients()
+	if err != nil {
+		return problems, err
+	}
+	for _, c := range clients {
+		cfg, err := tx.Config(c.Key)
+		if err != nil {
+			return problems, err
+		}
+		for id, b := range cfg.Businesses {
+			if b.ExternalBot == nil {
+				continue
+			}
+			e := store.Endpoint{Kind: "external bot", Client: c.Key, Business: id, URL: b.ExternalBot.URL, Enabled: true}
+			if b.ExternalBot.Secret != "" {
+				e.Secrets = []string{b.ExternalBot.Secret}
+			}
+			problems = append(problems, s.lookAt(e, key))
+		}
+	}
+	return problems, nil
 }
 
 func (s *Settings) certificates(tx *store.Tx) (error, error) {

@@ -157,14 +157,14 @@ func TestBackupAndRestore(t *testing.T) {
 
 func TestDoctor(t *testing.T) {
 	s := newShell(t)
-	s.must("apply", "-f", s.yaml())
+	s.must("apply", "-f", s.write("bot.yaml", strings.Replace(sample, "bot: faq,", `bot: faq, external_bot: {kind: webhook, url: "https://bot.example", secret: in-the-clear},`, 1)))
 	t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
 	if out := s.must("doctor"); strings.Contains(out, "WRONG") || !strings.Contains(out, "every log entry and page is intact") {
 		t.Errorf("doctor said %q", out)
 	}
 	t.Setenv("TRACT_SECRET_KEY", strings.Repeat("ab", 32))
 	out, _, code := s.run("doctor")
-	if code == 0 || !strings.Contains(out, "cannot be opened") {
+	if code == 0 || !strings.Contains(out, "channel of business 1: its secret cannot be opened") || !strings.Contains(out, "external bot of business 1: its secret cannot be opened") {
 		t.Errorf("with another secret key the doctor said %q (exit %d)", out, code)
 	}
 }

@@ -117,8 +117,8 @@ func (b *Bots) Ask(ctx context.Context, bot *tract.ExternalBot, q *Question) (An
 	health := healthUnknown
 	defer func() { // also after a panic: a probe that never ended would be the last
 		if b.breakers.leave(at, target(bot), health, b.cfg.Now()) {
-			b.cfg.Log.Warn("operator alarm", "code", alarmDown, "client", q.Client, "business", q.Business)
-			b.cfg.Alarm(alarmDown)
+			b.cfg.Log.Warn("operator alarm", "code", "external_bot_down", "client", q.Client, "business", q.Business)
+			b.cfg.Alarm("external_bot_down")
 		}
 	}()
 	call, cancel := context.WithTimeout(ctx, timeout(bot))
@@ -136,9 +136,6 @@ func (b *Bots) Ask(ctx context.Context, bot *tract.ExternalBot, q *Question) (An
 	}
 	return a, nil
 }
-
-// alarmDown is the alarm of a bot that is not called for a while.
-const alarmDown = "external_bot_down"
 
 func (b *Bots) ask(ctx context.Context, bot *tract.ExternalBot, q *Question) (Answer, error) {
 	secret := ""
