@@ -47,7 +47,7 @@ func Restore(ctx context.Context, from, dir string, force bool) error {
 }
 
 func checkCopy(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&immutable=1")
+	db, err := sql.Open("sqlite", sqliteURI(path)+"?mode=ro&immutable=1")
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (e *sqlite) open(ctx context.Context) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	f.Close()
-	e.db, err = sql.Open("sqlite", "file:"+e.path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate")
+	e.db, err = sql.Open("sqlite", sqliteURI(e.path)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate")
 	if err != nil {
 		return fmt.Errorf("open %s: %w", e.path, err)
 	}
@@ -493,7 +493,7 @@ func backupSQLite(ctx context.Context, dir, path string) error {
 	} else if size == 0 {
 		return fmt.Errorf("there is no store in %s", dir)
 	}
-	db, err := sql.Open("sqlite", "file:"+from+"?mode=ro&_pragma=busy_timeout(10000)")
+	db, err := sql.Open("sqlite", sqliteURI(from)+"?mode=ro&_pragma=busy_timeout(10000)")
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
 // liteConn is one connection with its prepared statements. It is used by one
@@ -17,6 +18,12 @@ type liteConn struct {
 type prepared struct {
 	*sql.Stmt
 	touches bool // it empties the cache of threads
+}
+
+// sqliteURI names a file to the driver, which would take ?, # and % for more
+// than letters, and open another file.
+func sqliteURI(path string) string {
+	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 }
 
 func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, error) {

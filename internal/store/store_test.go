@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -413,4 +414,39 @@ func TestSharedTransactions(t *testing.T) {
 			t.Error("an update inside an update passed")
 		}
 	})
+}
+
+// A folder may be named as it likes: its store lies in it and nowhere else.
+func TestFolderWithOddName(t *testing.T) {
+	above := t.TempDir()
+	for _, name := range []string{"a#b", "a?mode=memory", "a%41", "a b&c", "ä'\""} {
+		dir := filepath.Join(above, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s, err := store.Open(t.Context(), store.Options{Dir: dir})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := s.Update(t.Context(), func(tx *store.Tx) error { return tx.SetMeta("name", name) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "tract.db")); err != nil || !bytes.Contains(b, []byte("CREATE TABLE")) {
+			t.Errorf("%s: the store is not in its folder: %v", name, err)
+		}
+		copied := filepath.Join(dir, "copy.db")
+		if err := store.Backup(t.Context(), dir, copied); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := store.Restore(t.Context(), copied, dir, true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	left, err := os.ReadDir(above)
+	if err != nil || len(left) != 5 {
+		t.Errorf("beside the folders there are %v %v", left, err)
+	}
 }

@@ -8,10 +8,11 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// leadForms are the forms in which a text leads its reader elsewhere: what a
-// channel may make a link of, and, last, telephone numbers. The first that fits
-// a place has it.
+// leadForms are the forms in which a text leads its reader elsewhere: places that
+// are filled in later, what a channel may make a link of, and, last, telephone
+// numbers. The first that fits a place has it.
 var leadForms = []*regexp.Regexp{
+	regexp.MustCompile(`\{\{[^{}]*\}\}`),
 	regexp.MustCompile(`(?i)[a-z][a-z0-9+.\-]*://[^\s<>"'()\[\]{}]+`),
 	regexp.MustCompile(`(?i)\b(?:javascript|data|vbscript|mailto|tel|sms|file|intent|whatsapp|tg):[^\s<>"'()\[\]{}]+`),
 	regexp.MustCompile(`[\pL\pN._%+\-]+@[\pL\pN.\-]+`),

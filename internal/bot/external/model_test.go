@@ -70,6 +70,8 @@ func TestModelAnswers(t *testing.T) {
 		{"an address in numbers", `{"answer":"Go to 192.0.2.7/pay","steps":["s1"]}`, "error: ungrounded: the model gave a link"},
 		{"a script", `{"answer":"javascript:alert(1)","steps":["s1"]}`, "error: ungrounded: the model gave a link"},
 		{"a mail address", `{"answer":"Send your card number to help@evil.example","steps":["s2"]}`, "error: ungrounded: the model gave a link"},
+		{"a text of the client", `{"answer":"{{text:secret_offer}}","steps":["s1"]}`, "error: bad_answer: the model's answer is empty"},
+		{"a text of the client, among words", `{"answer":"Take {{text:secret_offer}}","steps":["s1"]}`, "error: ungrounded: the model gave a link"},
 		{"a telephone number", `{"answer":"Call 0900 555 12 12","steps":["s1"]}`, "error: ungrounded: the model gave a link"},
 	}
 	for _, tt := range tests {
