@@ -201,7 +201,7 @@ func expressions(v any) (out []string) {
 }
 
 var (
-	inQuotes      = regexp.MustCompile(`"[^"]*"`)
+	inQuotes    = regexp.MustCompile(`"[^"]*"`)
 	queryMetric = regexp.MustCompile(`\b(?:up|(?:tract|go|process)_[a-z0-9_]+)\b`)
 	queryLabel  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"`)
 )
