@@ -52,7 +52,6 @@ type sizes struct {
 	duration                            time.Duration
 	threads, slowThreads, senders       int
 	mostMessages                        int
-	rates                               []int
 	crowd                               int // tools, of which hanging hang
 	hanging, crowdRate                  int
 	queueClients, queueTools, queueEach int // the memory workload
@@ -60,23 +59,24 @@ type sizes struct {
 }
 
 func (c *Config) sizes() sizes {
-	s := sizes{duration: c.Duration, threads: 1024, slowThreads: 2048, senders: 64, mostMessages: 400_000, rates: []int{200, 1000, 3000}, crowd: 20, hanging: 3, crowdRate: 500,
+	s := sizes{duration: c.Duration, threads: 1024, slowThreads: 2048, senders: 64, mostMessages: 400_000, crowd: 20, hanging: 3, crowdRate: 500,
 		queueClients: 2, queueTools: 64, queueEach: 80, drain: 60 * time.Second}
 	if c.Short {
 		s.duration, s.threads, s.slowThreads, s.senders, s.mostMessages = 250*time.Millisecond, 64, 64, 16, 5000
-		s.rates, s.crowdRate, s.queueTools, s.queueEach, s.drain = []int{200, 1000}, 200, 4, 50, 30*time.Second
+		s.crowdRate, s.queueTools, s.queueEach, s.drain = 200, 4, 50, 30*time.Second
 	}
 	return s
 }
 
 // bench is one run of everything.
 type bench struct {
-	cfg                    Config
-	size                   sizes
-	dir                    string
-	http                   caller
-	sink                   *sink
-	flows, children, homes int
+	cfg                     Config
+	size                    sizes
+	dir                     string
+	http                    caller
+	sink                    *sink
+	flows, children, stores int // made so far
+	filled                  homeOf
 }
 
 // Run measures. A workload in which order was violated or messages were lost,
@@ -96,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, wait()) }()
+	defer func() { err = errors.Join(err, wait(), b.remove(b.filled)) }()
 	rep = newReport(cfg)
 	for n := range cfg.Rounds {
 		if err := b.round(ctx, n+1, rep); err != nil {
@@ -147,15 +147,14 @@ func (b *bench) nextRun() int { b.flows++; return b.flows }
 // round runs every workload once, the controls between them.
 type round struct {
 	*bench
-	number int
 	main   *hub // of most workloads; nil before the first of them
 	homes  []homeOf
-	pxuts  []string
 	relay  *child
+	warmed map[string]int // threads that have a message, by target
 }
 
 func (b *bench) round(ctx context.Context, number int, rep *Report) (err error) {
-	r := &round{bench: b, number: number}
+	r := &round{bench: b, warmed: map[string]int{}}
 	defer func() { err = errors.Join(err, r.close()) }()
 	for _, w := range workloads() {
 		if !b.wanted(w) {

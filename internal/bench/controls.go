@@ -41,3 +41,8 @@ func (r *round) repeat(ctx context.Context, name string, n int, do func(context.
 	}
 	return raw(name, n*len(took), r.cfg.Now().Sub(begun), took), ctx.Err()
 }
+
+// raw is the sample of a control that is no hub.
+func raw(name string, n int, took time.Duration, ds []time.Duration) []Sample {
+	return []Sample{{Workload: name, Sent: n, Accepted: n, AcceptRate: perSecond(n, int64(took)), Accept: latencyOf(ds)}}
+}

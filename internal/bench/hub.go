@@ -41,8 +41,8 @@ type homeOf struct {
 
 // newHome makes a place for an empty store.
 func (b *bench) newHome(ctx context.Context, name, engine string) (h homeOf, err error) {
-	b.homes++
-	h.dir = filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.homes))
+	b.stores++
+	h.dir = filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.stores))
 	if engine != Postgres {
 		return h, nil
 	}

@@ -20,14 +20,18 @@ type load struct {
 	body    func(b []byte, f *flow, thread, seq int) []byte
 	threads int
 	senders int
-	rate    int // messages a second, sent when they are due; 0 = each sender sends when it was answered
-	count   int // messages in all; 0 = as many as fit into the duration
-	byUser  bool
-	places  []string
-	spread  bool                          // a thread's messages go to one of the places, in turn; else to all
-	drain   time.Duration                 // how long what was accepted may take to arrive
-	hung    func(place string) bool       // of these nothing is awaited and nothing is measured
-	learn   func(thread int, body []byte) // looks at what arrives
+	rate    int           // messages a second, sent when they are due; 0 = each sender sends when it was answered
+	count   int           // messages in all; 0 = as many as fit into the duration
+	think   time.Duration // of the receivers
+	places  []string      // where messages must come
+	spread  bool          // a thread's messages go to one of the places, in turn; else to all
+	byUser  bool          // what comes has no marks: it is the next of its user
+	drain   time.Duration // how long what was accepted may take to arrive
+
+	hung   func(place string) bool       // of these nothing is awaited and nothing is measured; nil = none
+	learn  func(thread int, body []byte) // looks at what arrives; nil = nobody does
+	before *load                         // of which one message a thread goes before the warm-up
+	after  func(ctx context.Context)     // looks on when everything is sent; nil = nobody does
 }
 
 // openSenders bounds how many messages of an open loop are under way; a request
@@ -41,6 +45,8 @@ const (
 func (b *bench) run(ctx context.Context, l load, children ...*child) (Sample, error) {
 	f := newFlow(b.nextRun(), l.threads, b.limitOf(l), b.cfg.Now, l.places)
 	f.byUser, f.learn = l.byUser, l.learn
+	b.sink.behave(l.think, l.hung)
+	defer b.sink.behave(0, nil)
 	b.sink.current.Store(f)
 	defer b.sink.current.Store(nil)
 	watch := observe(children)
@@ -52,7 +58,11 @@ func (b *bench) run(ctx context.Context, l load, children ...*child) (Sample, er
 		b.closedLoop(sending, &l, f)
 	}
 	b.drain(ctx, &l, f)
+	if l.after != nil {
+		l.after(ctx)
+	}
 	s := f.sample(&l)
+	s.Hanging = int(b.sink.most.Load())
 	watch.end(&s)
 	if err := ctx.Err(); err != nil {
 		return s, err
@@ -208,17 +218,20 @@ func (f *flow) missing(l *load) (n int) {
 	return n
 }
 
-// userBody is a user's message to a business.
+// userBody is a user's message to a business; each user has one thread there.
 func userBody(business int) func([]byte, *flow, int, int) []byte {
-	return func(b []byte, f *flow, thread, seq int) []byte {
-		b = append(b, `{"user":{"auth_id":"`...)
-		b = append(b, userOf(thread)...)
-		b = append(b, `"},"message_body":"`...)
-		b = f.appendText(b, thread, seq)
-		b = append(b, `","message_type":0,"business_id":`...)
-		b = strconv.AppendInt(b, int64(business), 10)
-		return append(b, '}')
-	}
+	return func(b []byte, f *flow, thread, seq int) []byte { return userText(b, f, thread, business, thread, seq) }
+}
+
+// userText is a user's message with the mark of a thread.
+func userText(b []byte, f *flow, user, business, thread, seq int) []byte {
+	b = append(b, `{"user":{"auth_id":"`...)
+	b = append(b, userOf(user)...)
+	b = append(b, `"},"message_body":"`...)
+	b = f.appendText(b, thread, seq)
+	b = append(b, `","message_type":0,"business_id":`...)
+	b = strconv.AppendInt(b, int64(business), 10)
+	return append(b, '}')
 }
 
 // question is a message that the bot can answer.

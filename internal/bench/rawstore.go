@@ -12,6 +12,7 @@ import (
 	"tract/internal/intake"
 	"tract/internal/manifest"
 	"tract/internal/server"
+	"tract/internal/sign"
 	"tract/internal/store"
 )
 
@@ -37,7 +38,11 @@ func (b *bench) openRaw(ctx context.Context, home homeOf, users int) (w *rawStor
 			err = errors.Join(err, st.Close())
 		}
 	}()
-	srv, err := server.New(server.Config{Store: st, SecretKey: []byte(strings.Repeat("k", 32)), DataDir: home.dir, AllowPrivate: true, Now: b.cfg.Now})
+	key, err := sign.ParseKey(secretKey)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := server.New(server.Config{Store: st, SecretKey: key, DataDir: home.dir, AllowPrivate: true, Now: b.cfg.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +141,7 @@ func (r *round) rawBatches(ctx context.Context) (samples []Sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	threads, err := w.threads(ctx)
+	threads, err := w.threads(ctx, businessOne)
 	if err := errors.Join(err, w.Store.Close()); err != nil {
 		return nil, err
 	}
@@ -146,10 +151,14 @@ func (r *round) rawBatches(ctx context.Context) (samples []Sample, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	all := make([]*store.Locked, batch)
+	for i := range all {
+		all[i] = threads[i%len(threads)]
+	}
 	body := rawBody()
 	payload := []byte(body + strings.Repeat(".", payloadBytes-len(body)))
 	return r.repeat(ctx, "batched", batch, func(ctx context.Context) error {
-		return st.Update(ctx, func(tx *store.Tx) error { return insert(tx, threads, batch, body, payload) })
+		return st.Update(ctx, func(tx *store.Tx) error { return insert(tx, all, body, payload) })
 	})
 }
 
@@ -158,14 +167,15 @@ const payloadBytes = 600
 
 func rawBody() string { return hsl.Text(string((&flow{}).appendText(nil, 0, 0))).Body() }
 
-// threads makes a thread for each user and gives them as they are when locked.
-func (w *rawStore) threads(ctx context.Context) (out []*store.Locked, err error) {
+// threads makes a thread of each user with a business and gives them as they are
+// when locked.
+func (w *rawStore) threads(ctx context.Context, business int64) (out []*store.Locked, err error) {
 	for from := 0; from < len(w.users); from += batch {
 		var some []*store.Locked
 		if err := w.Store.Update(ctx, func(tx *store.Tx) error {
 			some = nil
 			for _, u := range w.users[from:min(len(w.users), from+batch)] {
-				id, err := tx.InsertThread(w.client, businessOne, u.ID, "raw-"+u.AuthID, tract.PlatformWebhook)
+				id, err := tx.InsertThread(w.client, business, u.ID, "raw-"+u.AuthID, tract.PlatformWebhook)
 				if err != nil {
 					return err
 				}
@@ -184,11 +194,10 @@ func (w *rawStore) threads(ctx context.Context) (out []*store.Locked, err error)
 	return out, nil
 }
 
-// insert writes n entries over some threads, with an outbox row each where there
+// insert writes one entry to each of some threads, with an outbox row where there
 // is a payload.
-func insert(tx *store.Tx, threads []*store.Locked, n int, body string, payload []byte) error {
-	for i := range n {
-		l := threads[i%len(threads)]
+func insert(tx *store.Tx, threads []*store.Locked, body string, payload []byte) error {
+	for _, l := range threads {
 		id, err := tx.NextID()
 		if err != nil {
 			return err

@@ -48,6 +48,7 @@ type sceneClient struct {
 // tool is an attached tool, as its own side sees it.
 type tool struct {
 	client, id string
+	business   int // that has it alone; 0 = none
 	identity   *ect.Identity
 	cert       string
 	token      string // of its calls, once the hub runs
@@ -94,8 +95,9 @@ func (b *bench) crowdScene(clients, tools, users int) (scene, error) {
 			if err != nil {
 				return s, err
 			}
+			t.business = businessCrowd*(c+1) + i
 			sc.tools = append(sc.tools, t)
-			sc.businesses = append(sc.businesses, map[string]any{"id": businessCrowd*(c+1) + i, "name": t.id, "human_assistance": true, "default_receiver": t.id, "external_chat_tools": []string{t.id}, "auto_complete_after": "24h"})
+			sc.businesses = append(sc.businesses, map[string]any{"id": t.business, "name": t.id, "human_assistance": true, "default_receiver": t.id, "external_chat_tools": []string{t.id}, "auto_complete_after": "24h"})
 		}
 		s.clients = append(s.clients, sc)
 	}
