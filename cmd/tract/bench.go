@@ -59,6 +59,9 @@ func (b *benchCmd) Run(ctx context.Context, s *Settings, c *console) (err error)
 	}
 	rep, err := bench.Run(ctx, bench.Config{Binary: binary, Env: plainEnvironment(), Dir: s.DataDir, Engine: b.Engine, DatabaseURL: s.DatabaseURL, Replicas: b.Replicas, Rounds: rounds, Duration: b.Duration,
 		Only: b.Only, Fill: b.Fill, Short: b.Short, Version: version, Now: clock.System, Say: func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }})
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}

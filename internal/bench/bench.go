@@ -100,6 +100,9 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	rep = newReport(cfg)
 	for n := range cfg.Rounds {
 		if err := b.round(ctx, n+1, rep); err != nil {
+			if ctx.Err() != nil {
+				err = ctx.Err() // what fails then fails for that
+			}
 			return nil, err
 		}
 	}

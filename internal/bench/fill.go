@@ -47,7 +47,7 @@ func (r *round) fill(ctx context.Context, home homeOf) (err error) {
 	if err != nil {
 		return err
 	}
-	threads, err := w.threads(ctx, businessIntake)
+	threads, err := w.threads(ctx)
 	if err = errors.Join(err, w.Store.Close()); err != nil {
 		return err
 	}
@@ -58,9 +58,9 @@ func (r *round) fill(ctx context.Context, home homeOf) (err error) {
 	defer func() { err = errors.Join(err, st.Close()) }()
 	body := rawBody()
 	var done atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
+	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(fillWriters)
-	for from := int64(0); from < r.cfg.Fill && ctx.Err() == nil; from += fillChunk {
+	for from := int64(0); from < r.cfg.Fill && each.Err() == nil; from += fillChunk {
 		n := min(fillChunk, r.cfg.Fill-from)
 		g.Go(func() error {
 			some := make([]*store.Locked, n)
@@ -68,7 +68,7 @@ func (r *round) fill(ctx context.Context, home homeOf) (err error) {
 				own := *threads[(int(from)+i)%len(threads)] // others write to the same thread
 				some[i] = &own
 			}
-			if err := st.Update(ctx, func(tx *store.Tx) error { return insert(tx, some, body, nil) }); err != nil {
+			if err := st.Update(each, func(tx *store.Tx) error { return insert(tx, some, body, nil) }); err != nil {
 				return err
 			}
 			if sum := done.Add(n); sum%fillSay == 0 {

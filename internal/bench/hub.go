@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	publicURL   = "http://hub.example" // the issuer of tokens: the same for all replicas
 	adminToken  = "administrator-of-the-benchmark"
 	secretKey   = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	clientToken = "token-of-the-benchmark-"
@@ -74,7 +75,7 @@ func (b *bench) startHub(ctx context.Context, name string, home homeOf, replicas
 			dir = fmt.Sprintf("%s-replica-%d", home.dir, i)
 		}
 		c, err := b.startChild(ctx, name, []string{"serve"}, append([]string{"TRACT_DATA_DIR=" + dir, "TRACT_ALLOW_PRIVATE_TARGETS=true", "TRACT_ADMIN_TOKEN=" + adminToken,
-			"TRACT_SECRET_KEY=" + secretKey, "TRACT_RATE_LIMIT=-1"}, env...)...)
+			"TRACT_SECRET_KEY=" + secretKey, "TRACT_RATE_LIMIT=-1", "TRACT_PUBLIC_URL=" + publicURL}, env...)...)
 		if err != nil {
 			return nil, errors.Join(err, h.stop())
 		}

@@ -19,8 +19,8 @@ import (
 // batch is how many messages the control B puts into one transaction.
 const batch = 256
 
-// rawStore is a store in this process with the main scene's client and users,
-// for the controls and for filling.
+// rawStore is a store in this process with the quiet scene's client and some
+// users, for the controls and for filling.
 type rawStore struct {
 	*server.Server
 	client int64
@@ -47,12 +47,8 @@ func (b *bench) openRaw(ctx context.Context, home homeOf, users int) (w *rawStor
 		return nil, err
 	}
 	w = &rawStore{Server: srv}
-	s, err := b.mainScene()
-	if err != nil {
-		return nil, err
-	}
 	dir := filepath.Join(b.dir, "scene")
-	if _, err := s.bundle(dir, clientToken); err != nil {
+	if _, err := b.quietScene().bundle(dir, clientToken); err != nil {
 		return nil, err
 	}
 	f, err := manifest.Load(filepath.Join(dir, "scene.yaml"), nil, nil)
@@ -141,7 +137,7 @@ func (r *round) rawBatches(ctx context.Context) (samples []Sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	threads, err := w.threads(ctx, businessOne)
+	threads, err := w.threads(ctx)
 	if err := errors.Join(err, w.Store.Close()); err != nil {
 		return nil, err
 	}
@@ -167,15 +163,14 @@ const payloadBytes = 600
 
 func rawBody() string { return hsl.Text(string((&flow{}).appendText(nil, 0, 0))).Body() }
 
-// threads makes a thread of each user with a business and gives them as they are
-// when locked.
-func (w *rawStore) threads(ctx context.Context, business int64) (out []*store.Locked, err error) {
+// threads makes a thread for each user and gives them as they are when locked.
+func (w *rawStore) threads(ctx context.Context) (out []*store.Locked, err error) {
 	for from := 0; from < len(w.users); from += batch {
 		var some []*store.Locked
 		if err := w.Store.Update(ctx, func(tx *store.Tx) error {
 			some = nil
 			for _, u := range w.users[from:min(len(w.users), from+batch)] {
-				id, err := tx.InsertThread(w.client, business, u.ID, "raw-"+u.AuthID, tract.PlatformWebhook)
+				id, err := tx.InsertThread(w.client, businessIntake, u.ID, "raw-"+u.AuthID, tract.PlatformWebhook)
 				if err != nil {
 					return err
 				}

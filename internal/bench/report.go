@@ -48,7 +48,7 @@ func (r *Report) conclude() {
 			}
 		}
 		if len(values) > 0 {
-			r.Verdicts = append(r.Verdicts, l.judge(values))
+			r.Verdicts = append(r.Verdicts, l.judge(r.Engine, values))
 		}
 	}
 }

@@ -8,13 +8,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"tract"
 	"tract/internal/ect"
 	"tract/internal/manifest"
 )
 
 // What every scene calls the same.
 const (
-	clientName    = "bench"
+	clientName    = "bench" // without a hyphen: markKey must not be found in it
 	userPrefix    = "u-"
 	channelPath   = "/channel"
 	channelSecret = "channel-secret-of-the-benchmark"
@@ -64,6 +65,15 @@ func (b *bench) newTool(client, id string) (*tool, error) {
 	return t, err
 }
 
+// quietScene has users and nobody to send anything to.
+func (b *bench) quietScene() scene {
+	return scene{users: b.size.threads, clients: []sceneClient{{id: clientName, businesses: []map[string]any{business(businessIntake, string(tract.SAC))}}}}
+}
+
+func business(id int, receiver string, tools ...string) map[string]any {
+	return map[string]any{"id": id, "name": fmt.Sprint("Business ", id), "human_assistance": true, "default_receiver": receiver, "external_chat_tools": tools, "auto_complete_after": "24h"}
+}
+
 // mainScene has what most workloads need.
 func (b *bench) mainScene() (scene, error) {
 	one, err := b.newTool(clientName, "one")
@@ -75,13 +85,10 @@ func (b *bench) mainScene() (scene, error) {
 		return scene{}, err
 	}
 	channel := []any{map[string]any{"platform": "webhook", "url": b.sink.url + channelPath, "secret": channelSecret}}
-	business := func(id int, receiver string, tools ...string) map[string]any {
-		return map[string]any{"id": id, "name": fmt.Sprint("Business ", id), "human_assistance": true, "default_receiver": receiver, "external_chat_tools": tools, "auto_complete_after": "24h"}
-	}
 	with := func(m map[string]any, key string, v any) map[string]any { m[key] = v; return m }
 	return scene{users: b.size.slowThreads, clients: []sceneClient{{id: clientName, bot: true, tools: []*tool{one, two}, businesses: []map[string]any{
-		business(businessIntake, "sac"), business(businessOne, "one", "one"), with(business(businessReply, "one", "one"), "channels", channel),
-		with(with(business(businessBot, "iva"), "bot", botDomain), "channels", channel), business(businessTwo, "one", "one", "two"),
+		business(businessIntake, string(tract.SAC)), business(businessOne, "one", "one"), with(business(businessReply, "one", "one"), "channels", channel),
+		with(with(business(businessBot, string(tract.IVA)), "bot", botDomain), "channels", channel), business(businessTwo, "one", "one", "two"),
 	}}}}, nil
 }
 
@@ -97,7 +104,7 @@ func (b *bench) crowdScene(clients, tools, users int) (scene, error) {
 			}
 			t.business = businessCrowd*(c+1) + i
 			sc.tools = append(sc.tools, t)
-			sc.businesses = append(sc.businesses, map[string]any{"id": t.business, "name": t.id, "human_assistance": true, "default_receiver": t.id, "external_chat_tools": []string{t.id}, "auto_complete_after": "24h"})
+			sc.businesses = append(sc.businesses, business(t.business, t.id, t.id))
 		}
 		s.clients = append(s.clients, sc)
 	}

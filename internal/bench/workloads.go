@@ -203,11 +203,7 @@ func (r *round) intakeSQLite(ctx context.Context) ([]Sample, error) {
 
 // intakeOn measures intake on a hub of its own.
 func (r *round) intakeOn(ctx context.Context, name string, home homeOf, replicas int) (samples []Sample, err error) {
-	scene, err := r.mainScene()
-	if err != nil {
-		return nil, err
-	}
-	h, err := r.startHub(ctx, name, home, replicas, scene)
+	h, err := r.startHub(ctx, name, home, replicas, r.quietScene())
 	if err != nil {
 		return nil, err
 	}
