@@ -53,6 +53,7 @@ type arrivals struct {
 	looked     int
 }
 
+// newFlow has room for limit messages, and some to fill the last turn of threads.
 func newFlow(run, threads, limit int, now func() time.Time, places []string) *flow {
 	limit = (limit + threads - 1) / threads * threads
 	f := &flow{run: run, threads: threads, limit: limit, base: now().Add(-time.Nanosecond), now: now, sent: make([]int64, limit), answered: make([]int64, limit), next: make([]int, threads)}

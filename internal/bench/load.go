@@ -82,7 +82,7 @@ func (b *bench) limitOf(l load) int {
 	case l.count > 0:
 		return l.count
 	case l.rate > 0:
-		return int(b.size.duration.Seconds()*float64(l.rate)) + l.threads
+		return max(1, int(b.size.duration.Seconds()*float64(l.rate)))
 	}
 	return b.size.mostMessages
 }
@@ -125,7 +125,7 @@ func (b *bench) openLoop(ctx context.Context, l *load, f *flow) {
 	}
 	senders := min(openSenders, l.threads)
 	queues := make([]chan due, senders)
-	total := f.limit - l.threads
+	total := b.limitOf(*l)
 	var wg sync.WaitGroup
 	for w := range queues {
 		queues[w] = make(chan due, total/senders+l.threads)

@@ -106,7 +106,7 @@ func (r *Report) merged() (out []Sample) {
 			Deliver: mergedLatency(mid, func(s Sample) Latency { return s.Deliver })}
 		for _, s := range all {
 			m.Sent, m.Accepted, m.Refused, m.Delivered = m.Sent+s.Sent, m.Accepted+s.Accepted, m.Refused+s.Refused, m.Delivered+s.Delivered
-			m.Lost, m.Duplicates, m.Disorder, m.Unsigned = m.Lost+s.Lost, m.Duplicates+s.Duplicates, m.Disorder+s.Disorder, m.Unsigned+s.Unsigned
+			m.Lost, m.Duplicates, m.Disorder, m.Checked, m.Unsigned = m.Lost+s.Lost, m.Duplicates+s.Duplicates, m.Disorder+s.Disorder, m.Checked+s.Checked, m.Unsigned+s.Unsigned
 			m.Memory, m.Hanging, m.Error = max(m.Memory, s.Memory), max(m.Hanging, s.Hanging), cmp.Or(m.Error, s.Error)
 		}
 		out = append(out, m)
@@ -121,9 +121,9 @@ func mergedLatency(mid func(func(Sample) float64) float64, of func(Sample) Laten
 
 // tables are the figures as rows of cells, the first row their heads.
 func (r *Report) tables() [][][]string {
-	figures := [][]string{{"workload", "accepted/s", "delivered/s", "accept p50/p95/p99/max ms", "delivered p50/p95/p99/max ms", "CPU µs/msg", "memory MiB", "disorder", "lost", "double", "refused"}}
+	figures := [][]string{{"workload", "accepted/s", "delivered/s", "accept p50/p95/p99/max ms", "delivered p50/p95/p99/max ms", "CPU µs/msg", "memory MiB", "messages", "hanging calls", "disorder", "lost", "double", "refused"}}
 	for _, s := range r.merged() {
-		figures = append(figures, []string{s.Workload, number0(s.AcceptRate), number0(s.Rate), s.Accept.text(), s.Deliver.text(), number0(s.CPU), number0(s.Memory),
+		figures = append(figures, []string{s.Workload, number0(s.AcceptRate), number0(s.Rate), s.Accept.text(), s.Deliver.text(), number0(s.CPU), number0(s.Memory), number0(float64(s.Accepted)), number0(float64(s.Hanging)),
 			fmt.Sprint(s.Disorder), fmt.Sprint(s.Lost), fmt.Sprint(s.Duplicates), fmt.Sprint(s.Refused)})
 	}
 	verdicts := [][]string{{"figure", "must (aim)", "measured", "lowest … highest", "verdict"}}

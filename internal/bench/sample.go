@@ -17,7 +17,8 @@ type Sample struct {
 	Lost       int     `json:"lost"`
 	Duplicates int     `json:"duplicates"`
 	Disorder   int     `json:"disorder"`
-	Unsigned   int     `json:"unsigned"`
+	Checked    int     `json:"signatures_checked"`
+	Unsigned   int     `json:"unsigned"` // of those
 	AcceptRate float64 `json:"accepted_per_s"`
 	Rate       float64 `json:"delivered_per_s"`
 	Accept     Latency `json:"accept"`
@@ -73,6 +74,7 @@ func (f *flow) sample(l *load) Sample {
 		a.mu.Lock()
 		s.Duplicates += a.duplicates
 		s.Disorder += a.disorder
+		s.Checked += a.looked
 		s.Unsigned += a.unsigned
 		a.mu.Unlock()
 	}
