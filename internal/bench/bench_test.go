@@ -71,6 +71,22 @@ func TestFlowSeesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestAnswersAreCounted has a bot that answers without a mark.
+func TestAnswersAreCounted(t *testing.T) {
+	for _, c := range []struct{ answers, lost, duplicates int }{{3, 0, 0}, {2, 1, 0}, {4, 0, 1}} {
+		f := bench.NewFlow(2, tracttest.NewClock().Now)
+		for range 3 {
+			f.Send(1)
+		}
+		for range c.answers {
+			f.ArriveOf(1)
+		}
+		if s := f.Sample(); s.Lost != c.lost || s.Duplicates != c.duplicates || s.Delivered != min(3, c.answers) {
+			t.Errorf("%d answers to 3 messages: %+v", c.answers, s)
+		}
+	}
+}
+
 // TestOpenLoopCountsFromWhenDue has a server that stops for a while. What was
 // due meanwhile must show it, although it was sent, and answered, later.
 func TestOpenLoopCountsFromWhenDue(t *testing.T) {
@@ -111,7 +127,7 @@ func TestRelay(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
-			s, err := bench.Send(ctx, "http://"+l.Addr().String(), "token", c.secret, 16, 8, 0, 200*time.Millisecond, clock.System, func(receiver string) {
+			s, err := bench.Send(ctx, "http://"+l.Addr().String(), "token", c.secret, 16, 8, 0, time.Second, clock.System, func(receiver string) {
 				go func() { ended <- bench.ServeRelay(ctx, l, receiver, "token", "a secret of the relay", clock.System) }()
 			})
 			cancel()

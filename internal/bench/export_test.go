@@ -43,11 +43,14 @@ func (f *Flow) Arrive(body []byte) bool {
 	return ok
 }
 
+// ArriveOf is a delivery without a mark for the user of a thread.
+func (f *Flow) ArriveOf(thread int) { f.byUser = true; f.counted(f.places[0], thread, f.clock()) }
+
 // Sample sums it up.
 func (f *Flow) Sample() Sample { return f.sample(&f.load) }
 
-// Send sends users' messages to a server at a rate, or as fast as they are
-// answered, and expects them at a receiver of its own, whose URL the server gets
+// Send sends users' messages to a server at a rate for a while, or 16 to each
+// thread as fast as they are answered, and expects them at a receiver of its own, whose URL the server gets
 // from aim. The receiver checks signatures with secret.
 func Send(ctx context.Context, server, token, secret string, threads, senders, rate int, duration time.Duration, now func() time.Time, aim func(receiver string)) (Sample, error) {
 	c := Config{Duration: duration, Now: now}
@@ -66,6 +69,9 @@ func Send(ctx context.Context, server, token, secret string, threads, senders, r
 	l := load{name: "test", urls: []*url.URL{u}, header: func(int) http.Header {
 		return http.Header{"Authorization": {"Bearer " + token}, "Content-Type": jsonType}
 	}, body: userBody(1), threads: threads, senders: senders, rate: rate, drain: 10 * time.Second}
+	if rate == 0 {
+		l.count = 16 * threads
+	}
 	if aim != nil {
 		aim(b.sink.url + Place)
 		l.places = []string{Place}

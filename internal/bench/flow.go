@@ -128,21 +128,26 @@ func (f *flow) arrive(a *arrivals, thread, seq int, at int64) {
 }
 
 // counted notes an arrival that carries no mark of ours, such as a bot's answer:
-// the n-th one of a thread answers its n-th message.
+// the n-th one of a thread is taken for that of its n-th message.
 func (f *flow) counted(a *arrivals, thread int, at int64) {
 	if thread >= f.threads {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	number := a.last[thread]*f.threads + thread
-	if number >= f.limit {
-		a.duplicates++
-		return
+	if number := a.last[thread]*f.threads + thread; number < f.limit {
+		a.at[number] = at
 	}
 	a.last[thread]++
-	a.at[number] = at
 	a.got++
+}
+
+// surplus is how often something arrived that nothing was sent for.
+func (f *flow) surplus(a *arrivals) (n int) {
+	for thread, sent := range f.next {
+		n += max(0, a.last[thread]-sent)
+	}
+	return n
 }
 
 // place finds where a path belongs; nil when the flow expects nothing there.

@@ -205,15 +205,22 @@ func (l *load) placesOf(thread int) (out []int) {
 func (f *flow) missing(l *load) (n int) {
 	for thread := range f.threads {
 		for _, p := range l.placesOf(thread) {
-			a := f.places[p]
-			a.mu.Lock()
-			for number := thread; number < f.limit; number += f.threads {
-				if f.answered[number] != 0 && a.at[number] == 0 {
-					n++
-				}
-			}
-			a.mu.Unlock()
+			n += f.missingAt(f.places[p], thread)
 		}
+	}
+	return n
+}
+
+func (f *flow) missingAt(a *arrivals, thread int) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for number := thread; number < f.limit; number += f.threads {
+		if f.answered[number] != 0 && (f.byUser || a.at[number] == 0) {
+			n++
+		}
+	}
+	if f.byUser {
+		n = max(0, n-a.last[thread])
 	}
 	return n
 }

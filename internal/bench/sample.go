@@ -60,24 +60,22 @@ func (f *flow) sample(l *load) Sample {
 			a.mu.Lock()
 			came := a.at[number]
 			a.mu.Unlock()
-			switch {
-			case came != 0:
+			if came != 0 {
 				s.Delivered++
 				arrived = max(arrived, came)
 				deliver = append(deliver, time.Duration(came-sent))
-			case at != 0:
-				s.Lost++
 			}
 		}
 	}
 	for _, a := range f.places {
 		a.mu.Lock()
-		s.Duplicates += a.duplicates
+		s.Duplicates += a.duplicates + f.surplus(a)
 		s.Disorder += a.disorder
 		s.Checked += a.looked
 		s.Unsigned += a.unsigned
 		a.mu.Unlock()
 	}
+	s.Lost = f.missing(l)
 	s.AcceptRate, s.Rate = perSecond(s.Accepted, answered-first), perSecond(s.Delivered, arrived-first)
 	s.Accept, s.Deliver = latencyOf(accept), latencyOf(deliver)
 	return s
