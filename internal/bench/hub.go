@@ -30,7 +30,6 @@ type hub struct {
 	b        *bench
 	scene    scene
 	replicas []*child
-	database string // name of our database; "" = none
 }
 
 // homeOf is where a hub keeps its store.
@@ -116,7 +115,7 @@ func (h *hub) makeUsers(ctx context.Context) error {
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(setUpCalls)
 	for _, c := range h.scene.clients {
-		header := h.headers(c.id)
+		header := clientHeader(c.id)
 		for i := range h.scene.users {
 			g.Go(func() error {
 				return h.b.http.want(each, http.MethodPost, h.base(i)+"/v1.0/user/", header, map[string]any{"auth_id": userOf(i), "name": "Asha"}, nil)
@@ -165,8 +164,6 @@ func (h *hub) urls(path string) (out []*url.URL) {
 	}
 	return out
 }
-
-func (h *hub) headers(client string) http.Header { return clientHeader(client) }
 
 func clientHeader(client string) http.Header {
 	return http.Header{"Authorization": {"Bearer " + clientToken + client}, "Client-Id": {client}, "Content-Type": jsonType}

@@ -152,6 +152,16 @@ func (r *Report) heading() string {
 	return fmt.Sprintf("tract %s, %s, %d replica(s), %d round(s) of %s, %d CPUs, %s, %s", r.Version, r.Engine, r.Replicas, r.Rounds, r.Duration, r.CPUs, r.System, r.At.Format(time.DateTime))
 }
 
+// refusals say why messages were not accepted.
+func (r *Report) refusals() (out []string) {
+	for _, s := range r.Samples {
+		if s.Refused > 0 {
+			out = append(out, fmt.Sprintf("%s, round %d: %d messages were refused, the first with: %s", s.Workload, s.Round, s.Refused, s.Error))
+		}
+	}
+	return out
+}
+
 // WriteText writes the tables for a terminal.
 func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(w, r.heading())
@@ -165,7 +175,14 @@ func (r *Report) WriteText(w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	return r.writeRefusals(w)
+}
+
+func (r *Report) writeRefusals(w io.Writer) (err error) {
+	if lines := r.refusals(); len(lines) > 0 {
+		_, err = fmt.Fprintf(w, "\n%s\n", strings.Join(lines, "\n"))
+	}
+	return err
 }
 
 // WriteMarkdown writes the tables as they are pasted into a document.
@@ -180,5 +197,5 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 			}
 		}
 	}
-	return nil
+	return r.writeRefusals(w)
 }
