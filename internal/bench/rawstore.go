@@ -94,11 +94,9 @@ func (w *rawStore) makeUsers(ctx context.Context, n int) error {
 
 // append takes one message in, as the API does behind HTTP.
 func (w *rawStore) append(ctx context.Context, user int, body string) error {
-	return w.Store.Update(ctx, func(tx *store.Tx) error {
-		u, err := tx.UserByAuthID(w.client, w.users[user].AuthID)
-		if err == nil {
-			_, err = w.Intake.Append(tx, intake.Message{Client: w.client, Business: businessIntake, User: u, Platform: tract.PlatformWebhook, Body: body})
-		}
+	m := intake.Message{Client: w.client, Business: businessIntake, AuthID: userOf(user), Platform: tract.PlatformWebhook, Body: body}
+	return w.Store.UpdateThread(ctx, w.Intake.Thread(m), func(tx *store.Tx) error {
+		_, err := w.Intake.Append(tx, m)
 		return err
 	})
 }
