@@ -16,7 +16,7 @@ const (
 	fillChunk   = 1000 // messages in one transaction
 	fillWriters = 4
 	fillEach    = 500 // messages of a thread, about
-	diskEach    = 600 // bytes that a message takes, log and index in it
+	diskEach    = 500 // bytes that a message takes, log and index in it
 	fillSay     = 1_000_000
 )
 

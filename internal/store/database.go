@@ -10,19 +10,19 @@ import (
 )
 
 // CreateDatabase makes an empty database beside the one that server, a
-// postgres:// URL, names, and gives its URL. The name is put into SQL as it is.
+// postgres:// URL, names, and gives its URL.
 func CreateDatabase(ctx context.Context, server, name string) (string, error) {
 	u, err := url.Parse(server)
 	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
 		return "", fmt.Errorf("the database's URL must begin with postgres://")
 	}
 	u.Path = "/" + name
-	return u.String(), administer(ctx, server, "create database "+name)
+	return u.String(), administer(ctx, server, "create database "+pgx.Identifier{name}.Sanitize())
 }
 
 // DropDatabase removes what CreateDatabase made, whoever still uses it.
 func DropDatabase(ctx context.Context, server, name string) error {
-	return administer(ctx, server, "drop database if exists "+name+" with (force)")
+	return administer(ctx, server, "drop database if exists "+pgx.Identifier{name}.Sanitize()+" with (force)")
 }
 
 func administer(ctx context.Context, server, sql string) error {
