@@ -39,6 +39,7 @@ type load struct {
 const (
 	openSenders  = 256
 	requestBytes = 320
+	countTime    = 2 * time.Minute // for a number of messages, however slow the machine is
 )
 
 // run sends the load and waits until what was accepted has arrived.
@@ -50,7 +51,7 @@ func (b *bench) run(ctx context.Context, l load, children ...*child) (Sample, er
 	b.sink.current.Store(f)
 	defer b.sink.current.Store(nil)
 	watch := observe(children)
-	sending, cancel := context.WithTimeout(ctx, b.size.duration+callTime)
+	sending, cancel := context.WithTimeout(ctx, b.sendTime(&l)+callTime)
 	defer cancel()
 	if l.rate > 0 {
 		b.openLoop(sending, &l, f)
@@ -87,13 +88,18 @@ func (b *bench) limitOf(l load) int {
 	return b.size.mostMessages
 }
 
+// sendTime is how long new messages are sent.
+func (b *bench) sendTime(l *load) time.Duration {
+	if l.count > 0 {
+		return countTime
+	}
+	return b.size.duration
+}
+
 // closedLoop lets each sender write to its own threads in turn, the next
 // message when the one before was answered.
 func (b *bench) closedLoop(ctx context.Context, l *load, f *flow) {
-	end := int64(b.size.duration)
-	if l.count > 0 {
-		end = int64(b.size.duration + callTime)
-	}
+	end := int64(b.sendTime(l))
 	var wg sync.WaitGroup
 	for w := range min(l.senders, l.threads) {
 		wg.Go(func() {
