@@ -42,6 +42,7 @@ var imports = map[string]string{
 	"tract/internal/api":          "tract store auth bot conversation delivery files intake manifest report hsl safehttp sign strictjson web",
 	"tract/internal/server":       "tract docs/api store auth conversation delivery files intake manifest bot bot/external api webui web safehttp sign",
 	"tract/internal/demo":         "tract store conversation delivery ect files manifest server web webui clock safehttp sign hsl auth",
+	"tract/internal/bench":        "tract store ect hsl intake manifest safehttp server sign strictjson web",
 	"tract/cmd/tract":             "*",
 	"tract/internal/tracttest":    "store",
 	"tract/internal/apitest":      "*",

@@ -40,7 +40,10 @@ type commands struct {
 	Backup  backupCmd  `cmd:"" help:"Copy an SQLite store to a file, also while a server runs on it."`
 	Restore restoreCmd `cmd:"" help:"Replace the SQLite store by a back-up."`
 	Doctor  doctorCmd  `cmd:"" help:"Check store, clock, ports, hooks and certificates, and say how to mend what is wrong."`
+	Bench   benchCmd   `cmd:"" help:"Measure this machine: load, receivers and controls on loopback, each figure as a ratio to a control of the same run."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+
+	BenchRelay benchRelayCmd `cmd:"" hidden:"" help:"A part of tract bench."`
 }
 
 // version is set by the linker for releases.

@@ -111,7 +111,7 @@ func (h *hub) issue(ctx context.Context, now time.Time) (string, time.Duration, 
 	if err != nil {
 		return "", 0, fmt.Errorf("encode token request: %w", err)
 	}
-	weak, strong, err := h.cfg.Identity.sign(body)
+	weak, strong, err := h.cfg.Identity.Sign(body)
 	if err != nil {
 		return "", 0, err
 	}

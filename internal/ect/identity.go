@@ -199,9 +199,9 @@ func (i *Identity) CertificatePEM() []byte {
 	return out.Bytes()
 }
 
-// sign gives the two signatures of a management request over its exact bytes:
+// Sign gives the two signatures of a management request over its exact bytes:
 // the documented one (SHA-1) and the stronger one (SHA-256), in base64.
-func (i *Identity) sign(body []byte) (weak, strong string, err error) {
+func (i *Identity) Sign(body []byte) (weak, strong string, err error) {
 	one, two := sha1.Sum(body), sha256.Sum256(body)
 	a, errA := i.key.Sign(rand.Reader, one[:], crypto.SHA1)
 	b, errB := i.key.Sign(rand.Reader, two[:], crypto.SHA256)

@@ -1,0 +1,21 @@
+package bench
+
+import (
+	"os"
+	"syscall"
+)
+
+// dieWithParent ends a child whose bench was killed. It holds for the thread
+// that starts the child.
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
+func datasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
+
+// freeDisk is how many bytes may still be written in dir.
+func freeDisk(dir string) (int64, bool) {
+	var st syscall.Statfs_t
+	if syscall.Statfs(dir, &st) != nil {
+		return 0, false
+	}
+	return int64(st.Bavail) * int64(st.Bsize), true
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package bench
+
+import (
+	"os"
+	"syscall"
+)
+
+func dieWithParent() *syscall.SysProcAttr { return nil }
+
+func datasync(f *os.File) error { return f.Sync() }
+
+func freeDisk(string) (int64, bool) { return 0, false }
