@@ -156,8 +156,7 @@ func (s *Service) apply(ctx context.Context, f *File, flags Flags) (Result, erro
 	}
 	if len(p.steps) > 0 {
 		err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-			// Whoever applies at the same time waits here for this transaction.
-			if err := tx.SetMeta("configuration_at", tx.Now.Format(time.RFC3339)); err != nil {
+			if err := lock(tx); err != nil {
 				return err
 			}
 			if err := look(tx); err != nil {
