@@ -137,7 +137,7 @@ func (t *tokenRevoke) Run(ctx context.Context, s *Settings, c *console) error {
 type certCmd struct {
 	Add    certAdd    `cmd:"" help:"Register a tool's self-signed certificate and print its UUID."`
 	List   certList   `cmd:"" help:"List the certificates of a client's tools."`
-	Revoke certRevoke `cmd:"" help:"Revoke a certificate; no more tokens are issued for it."`
+	Revoke certRevoke `cmd:"" help:"Revoke a certificate; the tokens made with it end, and no more are issued for it."`
 }
 
 type certAdd struct {

@@ -293,7 +293,7 @@ type draft struct {
 }
 
 func (s *Service) draft(tx *store.Tx, w Write, passwords map[string]password) (*draft, error) {
-	d := &draft{w: w, p: &planner{cfg: &s.cfg, tx: tx, flags: Flags{Actor: w.Actor}, passwords: passwords, bad: &problems{}, strict: true}}
+	d := &draft{w: w, p: &planner{cfg: &s.cfg, tx: tx, flags: Flags{Actor: w.Actor}, passwords: passwords, bad: &problems{}, strict: true, removed: map[int64]bool{}}}
 	c, err := tx.Client(w.Client)
 	known := map[string]tract.Client{w.Client: c}
 	if errors.Is(err, store.ErrNotFound) && w.Kind == KindClient {
@@ -320,6 +320,9 @@ func (s *Service) draft(tx *store.Tx, w Write, passwords map[string]password) (*
 		if body, err = d.body(stored); err != nil {
 			return nil, err
 		}
+	}
+	if body == nil && !d.known {
+		return d, nil
 	}
 	return d, d.decode(body)
 }
