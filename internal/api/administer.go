@@ -39,17 +39,18 @@ func (a *API) adminRoutes(m *web.Mux) {
 	handle("DELETE "+tool+"certificates/{uuid}/", a.revokeCertificate)
 	handle("DELETE "+tool+"tokens/", a.revokeAccess)
 
-	for path, find := range map[string]func(*adminCall) func(*store.Tx) ([]store.Endpoint, error){
-		tool + "hooks/": toolHooks, client + "businesses/{business}/channels/": businessChannels,
-	} {
-		handle("GET "+path, a.listEndpoints(find))
-		handle("GET "+path+"{id}/", a.getEndpoint(find))
-		handle("POST "+path+"{id}/enable/", a.changeEndpoint(find, enableEndpoint))
-		handle("POST "+path+"{id}/disable/", a.changeEndpoint(find, disableEndpoint))
-		handle("POST "+path+"{id}/test/", a.testEndpoint(find))
-	}
+	a.endpointRoutes(handle, tool+"hooks/", toolHooks)
 	handle("DELETE "+tool+"hooks/{id}/", a.deleteEndpoint(toolHooks))
+	a.endpointRoutes(handle, client+"businesses/{business}/channels/", businessChannels)
 	handle("GET "+client+"audit/", a.listAudit)
+}
+
+func (a *API) endpointRoutes(handle func(string, func(*adminCall) (web.Answer, error)), path string, find finder) {
+	handle("GET "+path, a.listEndpoints(find))
+	handle("GET "+path+"{id}/", a.getEndpoint(find))
+	handle("POST "+path+"{id}/enable/", a.changeEndpoint(find, enableEndpoint))
+	handle("POST "+path+"{id}/disable/", a.changeEndpoint(find, disableEndpoint))
+	handle("POST "+path+"{id}/test/", a.testEndpoint(find))
 }
 
 func (a *API) objectRoutes(handle func(string, func(*adminCall) (web.Answer, error)), path, kind, name string) {

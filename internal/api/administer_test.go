@@ -39,7 +39,7 @@ func lives(w *apitest.World) []life {
 			"permissions": m{"take": false, "request": false, "pass_to": "default"}, "deliver": "all", "history_on_handover": 0.0, "active": true},
 			m{"permissions": m{"take": true}, "history_on_handover": 20}, m{"permissions": m{"take": true, "request": false, "pass_to": "default"}, "history_on_handover": 20.0}},
 		{"businesses", "businesses/400", "id", m{"bot": "acme_faq", "external_chat_tools": []string{"desk-one"}, "channels": []m{{"platform": "webhook", "url": hook, "secret": "secret-of-400"}, {"platform": "websdk", "allowed_origins": []string{"https://acme.example"}}}},
-			m{"id": 400.0, "name": "", "bot": "acme_faq", "human_assistance": false, "default_team": "", "default_receiver": "", "external_chat_tools": []any{"desk-one"}, "failover": []any{}, "failover_message": "", "ack_timeout": "1m0s", "handover_to": "", "release_after": "0s", "auto_complete_after": "8m0s", "active": true,
+			m{"id": 400.0, "name": "", "bot": "acme_faq", "human_assistance": false, "default_team": "", "default_receiver": "", "external_chat_tools": []any{"desk-one"}, "failover": []any{}, "failover_message": "", "ack_timeout": "1m0s", "handover_to": "", "release_after": "0s", "auto_complete_after": "8m0s", "external_bot": nil, "active": true,
 				"channels": []any{m{"platform": "webhook", "url": hook}, m{"platform": "websdk", "allowed_origins": []any{"https://acme.example"}}}},
 			m{"failover": []string{"desk-one"}, "ack_timeout": "5m"}, m{"failover": []any{"desk-one"}, "ack_timeout": "5m0s"}},
 	}

@@ -212,7 +212,9 @@ func exportBusiness(b tract.Business) (fields, error) {
 	out.add("handover_to", string(b.HandoverTo), "")
 	out.add("release_after", b.ReleaseAfter, tract.Duration(0))
 	out.add("auto_complete_after", b.AutoCompleteAfter, tract.Duration(defaultAuto))
-	if b.ExternalBot != nil {
+	if b.ExternalBot == nil {
+		out.either("external_bot", nil, true)
+	} else {
 		out = append(out, field{"external_bot", exportExternalBot(b.ExternalBot)})
 	}
 	out.add("active", b.Active, true)

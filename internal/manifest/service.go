@@ -21,7 +21,7 @@ type Config struct {
 	Seal func(plain []byte, context string) (string, error)
 	Open func(sealed, context string) ([]byte, error)
 
-	HashPassword  func(password string) (string, error)
+	HashPassword  func(ctx context.Context, password string) (string, error)
 	CheckPassword func(ctx context.Context, hash, password string) (bool, error)
 	NewToken      func() (string, error)
 	HashToken     func(token string) string
@@ -239,7 +239,7 @@ func (s *Service) passwords(ctx context.Context, f *File, dry bool) (map[string]
 			case dry:
 				p.hash = "(new)"
 			default:
-				if p.hash, err = s.cfg.HashPassword(*a.password); err != nil {
+				if p.hash, err = s.cfg.HashPassword(ctx, *a.password); err != nil {
 					bad.add(a.place("password"), "%v", err)
 				}
 			}

@@ -7,7 +7,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -120,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 func ManifestConfig(st *store.Store, sealer *sign.Sealer, a *auth.Service, policy safehttp.Policy) manifest.Config {
 	return manifest.Config{
 		Store: st, Seal: sealer.Seal, Open: sealer.Open,
-		HashPassword:  func(p string) (string, error) { return auth.HashPassword(rand.Reader, p) },
+		HashPassword:  a.HashPassword,
 		CheckPassword: a.CheckPassword,
 		NewToken:      func() (string, error) { t, err := auth.RandomToken(); return "tract_" + t, err },
 		HashToken:     auth.HashToken,
