@@ -29,6 +29,21 @@ type Client struct {
 	Name   string `json:"name"`
 	Active bool   `json:"active"`
 	Desk   Desk   `json:"desk"`
+
+	RateLimit RateLimit `json:"rate_limit,omitzero"`
+}
+
+// RateLimit is how often a client may call.
+type RateLimit struct {
+	PerToken  Rate `json:"per_token,omitzero"`  // each of its tokens; zero = as the server is set
+	PerClient Rate `json:"per_client,omitzero"` // its tokens and its tools together; zero = no limit
+}
+
+// Rate is a number of calls a second, and how many may come at once after a
+// silence.
+type Rate struct {
+	PerSecond int `json:"per_second"`
+	Burst     int `json:"burst"`
 }
 
 // Desk is a client's own agent desk (SAC).

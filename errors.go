@@ -17,6 +17,7 @@ const (
 	KindForbidden                // proven, but may not
 	KindNotFound                 // does not exist, or not for this caller
 	KindConflict                 // the state does not allow it now
+	KindPrecondition             // it is not what the request depends on
 	KindMismatch                 // an idempotency key was used with another body
 	KindTooLarge                 // over a limit of size
 	KindUnsupported              // a media type we do not read

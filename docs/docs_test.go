@@ -96,7 +96,7 @@ func statuses(t *testing.T) map[string]int {
 	t.Helper()
 	kinds := map[string]tract.Kind{
 		"KindInternal": tract.KindInternal, "KindInvalid": tract.KindInvalid, "KindUnauthorized": tract.KindUnauthorized, "KindForbidden": tract.KindForbidden,
-		"KindNotFound": tract.KindNotFound, "KindConflict": tract.KindConflict, "KindMismatch": tract.KindMismatch, "KindTooLarge": tract.KindTooLarge,
+		"KindNotFound": tract.KindNotFound, "KindConflict": tract.KindConflict, "KindMismatch": tract.KindMismatch, "KindPrecondition": tract.KindPrecondition, "KindTooLarge": tract.KindTooLarge,
 		"KindUnsupported": tract.KindUnsupported, "KindRateLimited": tract.KindRateLimited, "KindUnavailable": tract.KindUnavailable,
 	}
 	out := map[string]int{}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"github.com/google/uuid"
 
 	"tract"
 	"tract/internal/auth"
@@ -28,14 +27,32 @@ func held(err error) error {
 }
 
 // onClient runs a command on the store for one client.
-func (s *Settings) onClient(ctx context.Context, c *console, id string, fn func(*auth.Service, *store.Store, tract.Client) error) error {
-	return held(s.offline(ctx, c, func(_ *manifest.Service, a *auth.Service, st *store.Store) error {
+func (s *Settings) onClient(ctx context.Context, c *console, id string, fn func(*store.Store, tract.Client) error) error {
+	return held(s.offline(ctx, c, func(_ *manifest.Service, _ *auth.Service, st *store.Store) error {
 		var client tract.Client
 		if err := st.View(ctx, func(tx *store.Tx) (err error) { client, err = tx.Client(id); return err }); err != nil {
 			return err
 		}
-		return fn(a, st, client)
+		return fn(st, client)
 	}))
+}
+
+// cliActor is who changes things here, for the audit trail.
+const cliActor = "command line"
+
+// credential runs a change on the store.
+func (s *Settings) credential(ctx context.Context, c *console, fn func(*manifest.Service, *store.Tx) error) error {
+	return held(s.offline(ctx, c, func(m *manifest.Service, _ *auth.Service, st *store.Store) error {
+		return st.Update(ctx, func(tx *store.Tx) error { return fn(m, tx) })
+	}))
+}
+
+func asJSON(body map[string]any) []byte {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic("write a body: " + err.Error()) // texts and numbers always can be
+	}
+	return b
 }
 
 func table(w io.Writer, rows ...[]string) {
@@ -67,19 +84,24 @@ type tokenCreate struct {
 }
 
 func (t *tokenCreate) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(a *auth.Service, _ *store.Store, client tract.Client) error {
-		n := auth.NewToken{Client: client.Key, Name: t.Name, Scopes: t.Scopes}
-		if t.Expires > 0 {
-			n.ExpiresAt = instant().Add(t.Expires)
-		}
-		value, err := a.CreateToken(ctx, n)
-		if err != nil {
-			return err
-		}
-		c.say("%s", value)
-		fmt.Fprintln(c.errs, "This is the only time the token is shown.")
-		return nil
+	body := map[string]any{"name": t.Name}
+	if len(t.Scopes) > 0 {
+		body["scopes"] = t.Scopes
+	}
+	if t.Expires > 0 {
+		body["expires_at"] = instant().Add(t.Expires).UTC().Format(time.RFC3339)
+	}
+	var value string
+	err := s.credential(ctx, c, func(m *manifest.Service, tx *store.Tx) (err error) {
+		_, value, err = m.AddToken(tx, t.Client, asJSON(body), cliActor)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	c.say("%s", value)
+	fmt.Fprintln(c.errs, "This is the only time the token is shown.")
+	return nil
 }
 
 type tokenList struct {
@@ -87,7 +109,7 @@ type tokenList struct {
 }
 
 func (t *tokenList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
+	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
 		rows := [][]string{{"NAME", "SCOPES", "CREATED", "EXPIRES", "REVOKED"}}
 		err := st.View(ctx, func(tx *store.Tx) error {
 			ts, err := tx.ListTokens(client.Key)
@@ -107,21 +129,15 @@ type tokenRevoke struct {
 }
 
 func (t *tokenRevoke) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
-		return st.Update(ctx, func(tx *store.Tx) error {
-			ok, err := tx.RevokeToken(client.Key, t.Name)
-			if err == nil && !ok {
-				err = fmt.Errorf("client %s has no token %q in force", t.Client, t.Name)
-			}
-			return err
-		})
+	return s.credential(ctx, c, func(m *manifest.Service, tx *store.Tx) error {
+		return m.RevokeToken(tx, t.Client, t.Name, cliActor)
 	})
 }
 
 type certCmd struct {
 	Add    certAdd    `cmd:"" help:"Register a tool's self-signed certificate and print its UUID."`
 	List   certList   `cmd:"" help:"List the certificates of a client's tools."`
-	Revoke certRevoke `cmd:"" help:"Revoke a certificate; no more tokens are issued for it."`
+	Revoke certRevoke `cmd:"" help:"Revoke a certificate; the tokens made with it end, and no more are issued for it."`
 }
 
 type certAdd struct {
@@ -136,35 +152,19 @@ func (t *certAdd) Run(ctx context.Context, s *Settings, c *console) error {
 	if err != nil {
 		return err
 	}
-	id := uuid.New()
+	body := map[string]any{"pem": string(pem)}
 	if t.UUID != "" {
-		if id, err = uuid.Parse(t.UUID); err != nil {
-			return fmt.Errorf("--uuid: %w", err)
-		}
+		body["uuid"] = t.UUID
 	}
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
-		return st.Update(ctx, func(tx *store.Tx) error {
-			cfg, err := tx.Config(client.Key)
-			if err != nil {
-				return err
-			}
-			tool := cfg.Tools[tract.ReceiverID(t.Tool)]
-			if tool == nil {
-				return fmt.Errorf("client %s has no external chat tool %q", t.Client, t.Tool)
-			}
-			if _, err := auth.ParseCertificate(pem, tool.FQDN, tx.Now); err != nil {
-				return err
-			}
-			ok, err := tx.InsertCertificate(tract.Certificate{UUID: id.String(), Client: client.Key, Tool: tool.ID, PEM: string(pem), CreatedAt: tx.Now})
-			if err == nil && !ok {
-				err = fmt.Errorf("there is a certificate with the UUID %s already", id)
-			}
-			if err == nil {
-				c.say("%s", id)
-			}
-			return err
-		})
+	var made tract.Certificate
+	err = s.credential(ctx, c, func(m *manifest.Service, tx *store.Tx) (err error) {
+		made, err = m.AddCertificate(tx, t.Client, t.Tool, asJSON(body), cliActor)
+		return err
 	})
+	if err == nil {
+		c.say("%s", made.UUID)
+	}
+	return err
 }
 
 type certList struct {
@@ -172,7 +172,7 @@ type certList struct {
 }
 
 func (t *certList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
+	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
 		rows := [][]string{{"UUID", "TOOL", "CREATED", "REVOKED"}}
 		err := st.View(ctx, func(tx *store.Tx) error {
 			cs, err := tx.ListCertificates(client.Key)
@@ -192,14 +192,8 @@ type certRevoke struct {
 }
 
 func (t *certRevoke) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
-		return st.Update(ctx, func(tx *store.Tx) error {
-			ok, err := tx.RevokeCertificate(client.Key, t.UUID)
-			if err == nil && !ok {
-				err = fmt.Errorf("client %s has no certificate %s in force", t.Client, t.UUID)
-			}
-			return err
-		})
+	return s.credential(ctx, c, func(m *manifest.Service, tx *store.Tx) error {
+		return m.RevokeCertificate(tx, t.Client, "", t.UUID, cliActor)
 	})
 }
 
@@ -219,34 +213,14 @@ type agentCreate struct {
 }
 
 func (t *agentCreate) Run(ctx context.Context, s *Settings, c *console, in io.Reader) error {
-	if t.Concurrency < 1 || t.Concurrency > 20 {
-		return fmt.Errorf("--concurrency must be from 1 to 20, not %d", t.Concurrency)
-	}
 	password, err := readPassword(c, in)
 	if err != nil {
 		return err
 	}
-	return s.onClient(ctx, c, t.Client, func(a *auth.Service, st *store.Store, client tract.Client) error {
-		hash, err := a.HashPassword(ctx, password)
-		if err != nil {
-			return err
-		}
-		return st.Update(ctx, func(tx *store.Tx) error {
-			if _, err := findAgent(tx, client, t.Email); err == nil {
-				return fmt.Errorf("client %s has an agent %s already", t.Client, t.Email)
-			}
-			cfg, err := tx.Config(client.Key)
-			if err != nil {
-				return err
-			}
-			for _, team := range t.Teams {
-				if cfg.Teams[team] == nil {
-					return fmt.Errorf("client %s has no team %q", t.Client, team)
-				}
-			}
-			return tx.PutDocument(client.Key, store.KindAgent, t.Email, t.Email, tract.AgentAccount{Email: t.Email, Name: t.Name, PasswordHash: hash, Role: t.Role, Concurrency: t.Concurrency, Teams: t.Teams, Active: true})
-		})
-	})
+	return s.putAgent(ctx, c, manifest.Write{
+		Client: t.Client, ID: strings.ToLower(t.Email), If: manifest.Condition{NoneMatch: []string{"*"}},
+		Body: asJSON(map[string]any{"name": t.Name, "role": t.Role, "concurrency": t.Concurrency, "teams": append([]string{}, t.Teams...), "password": password}),
+	}, fmt.Sprintf("client %s has an agent %s already", t.Client, t.Email))
 }
 
 type agentPassword struct {
@@ -259,20 +233,19 @@ func (t *agentPassword) Run(ctx context.Context, s *Settings, c *console, in io.
 	if err != nil {
 		return err
 	}
-	return s.onClient(ctx, c, t.Client, func(a *auth.Service, st *store.Store, client tract.Client) error {
-		hash, err := a.HashPassword(ctx, password)
-		if err != nil {
-			return err
+	return s.putAgent(ctx, c, manifest.Write{Client: t.Client, ID: strings.ToLower(t.Email), Patch: true, Body: asJSON(map[string]any{"password": password})}, "")
+}
+
+// putAgent stores an agent as a file would.
+func (s *Settings) putAgent(ctx context.Context, c *console, w manifest.Write, exists string) error {
+	w.Kind, w.Actor = store.KindAgent, cliActor
+	return held(s.offline(ctx, c, func(m *manifest.Service, _ *auth.Service, _ *store.Store) error {
+		_, _, err := m.Put(ctx, w)
+		if errors.Is(err, manifest.ErrPrecondition) {
+			return errors.New(exists)
 		}
-		return st.Update(ctx, func(tx *store.Tx) error {
-			agent, err := findAgent(tx, client, t.Email)
-			if err != nil {
-				return err
-			}
-			agent.PasswordHash = hash
-			return tx.PutDocument(client.Key, store.KindAgent, t.Email, t.Email, agent)
-		})
-	})
+		return err
+	}))
 }
 
 type agentList struct {
@@ -280,7 +253,7 @@ type agentList struct {
 }
 
 func (t *agentList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(_ *auth.Service, st *store.Store, client tract.Client) error {
+	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
 		rows := [][]string{{"E-MAIL", "NAME", "ROLE", "CONCURRENCY", "TEAMS"}}
 		err := st.View(ctx, func(tx *store.Tx) error {
 			as, err := tx.ListAgents(client.Key)
@@ -292,19 +265,6 @@ func (t *agentList) Run(ctx context.Context, s *Settings, c *console) error {
 		table(c.out, rows...)
 		return err
 	})
-}
-
-func findAgent(tx *store.Tx, client tract.Client, email string) (tract.AgentAccount, error) {
-	as, err := tx.ListAgents(client.Key)
-	for _, a := range as {
-		if a.Email == email {
-			return a, err
-		}
-	}
-	if err == nil {
-		err = store.ErrNotFound.With("client %s has no agent %s", client.ID, email)
-	}
-	return tract.AgentAccount{}, err
 }
 
 // readPassword reads one line, so that no password stands in a process list.

@@ -12,23 +12,13 @@ import (
 // errAdmin is the answer to a call without the administrator's token.
 var errAdmin = &tract.Error{Kind: tract.KindUnauthorized, Code: "invalid_token", Msg: "this needs the administrator's token"}
 
-// admin proves an administrator.
-func (a *API) admin(h web.Handler) web.Handler {
-	return func(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
-		token, ok := bearerOf(r)
-		if !ok || !a.Auth.IsAdmin(token) && !a.Administrator(r.Context(), token) {
-			return web.Answer{}, errAdmin
-		}
-		return h(w, r)
-	}
-}
-
 // maxBundle bounds a declarative file with the files it names.
 const maxBundle = 64 << 20
 
 // applyManifest makes the store match a bundle, as tract apply --server sends it.
-func (a *API) applyManifest(_ http.ResponseWriter, r *http.Request) (web.Answer, error) {
-	flags := manifest.Flags{Actor: "admin"}
+func (a *API) applyManifest(c *adminCall) (web.Answer, error) {
+	r := c.r
+	flags := manifest.Flags{Actor: c.actor}
 	for name, dest := range map[string]*bool{"dry_run": &flags.DryRun, "prune": &flags.Prune} {
 		v, given, err := web.Query(r, name)
 		if err != nil {
@@ -68,8 +58,8 @@ func manifestError(err error) error {
 	return tract.Invalid("invalid_manifest", "%s", err).Fact("problems", lines)
 }
 
-func (a *API) exportManifest(_ http.ResponseWriter, r *http.Request) (web.Answer, error) {
-	b, err := a.Manifest.Export(r.Context())
+func (a *API) exportManifest(c *adminCall) (web.Answer, error) {
+	b, err := a.Manifest.Export(c.r.Context())
 	if err != nil {
 		return web.Answer{}, err
 	}

@@ -41,16 +41,16 @@ type API struct {
 	Policy       safehttp.Policy // for the URLs of hooks
 	Idempotency  *web.Idempotency
 	Limiter      *web.Limiter
-	Rate         web.Rate // of each client token; negative = none
+	Rate         web.Rate // of each client token, unless the client has its own; negative = none
 	CursorKey    []byte
 	Now          func() time.Time
 	Log          *slog.Logger
 	// Ready says why the process is not ready to serve, by name of the check;
 	// an empty text is a check that passed.
 	Ready func(ctx context.Context) map[string]string
-	// Administrator says whether a token is that of a person who administers the
-	// server, beside the configured one.
-	Administrator func(ctx context.Context, token string) bool
+	// Administrator says whose token it is, of the persons who administer the
+	// server beside the holder of the configured one.
+	Administrator func(ctx context.Context, token string) (email string, ok bool)
 	// Metrics answers GET /metrics; nil when it is served elsewhere.
 	Metrics http.Handler
 	Docs    Docs
@@ -108,8 +108,9 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("GET /integration/external/v1.0/get_chat_history/", web.Platform, a.historyV1)
 	m.Handle("GET /integration/external/v2.0/get_chat_history/", web.Platform, a.historyV2)
 
-	m.Handle("POST /api/manifest/", web.Hub, a.admin(a.applyManifest))
-	m.Handle("GET /api/manifest/", web.Hub, a.admin(a.exportManifest))
+	m.Handle("POST /api/manifest/", web.Hub, a.administer(a.applyManifest))
+	m.Handle("GET /api/manifest/", web.Hub, a.administer(a.exportManifest))
+	a.adminRoutes(m)
 
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/", web.Hub, a.admin(a.listModels))
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/compare/", web.Hub, a.admin(a.compareModels))
@@ -141,6 +142,9 @@ func (a *API) tool(h func(*toolCall) (web.Answer, error)) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
 		id, err := a.Auth.Identify(r.Context(), r.Header)
 		if err != nil {
+			return web.Answer{}, err
+		}
+		if err := a.Limiter.Take(w, clientBucket(id.ClientID, id.Limits)...); err != nil {
 			return web.Answer{}, err
 		}
 		return h(&toolCall{w, r, id})
@@ -202,14 +206,6 @@ func (a *API) command(c *toolCall, endpoint string, body []byte, pxut string, cm
 		err = refused
 	}
 	return out, err
-}
-
-// limit counts a call of a client token against its rate.
-func (a *API) limit(w http.ResponseWriter, client tract.Client, token string) error {
-	if a.Rate.PerSecond < 0 {
-		return nil
-	}
-	return a.Limiter.Take(w, "client/"+client.ID+"/"+token, a.Rate)
 }
 
 // field errors

@@ -131,8 +131,11 @@ func putHook(tx *store.Tx, c *toolCall, in registration, sealed string) (e store
 }
 
 type hookState struct {
-	Category            string `json:"category"`
-	Subcategory         string `json:"subcategory"`
+	hookName
+	endpointHealth
+}
+
+type endpointHealth struct {
 	URL                 string `json:"url"`
 	Enabled             bool   `json:"enabled"`
 	State               string `json:"state"` // ok | failing | the reason it is disabled for
@@ -144,7 +147,7 @@ type hookState struct {
 }
 
 func describeHook(e store.Endpoint, h store.Health, q store.Queue) hookState {
-	s := hookState{e.Category, e.Subcategory, e.URL, e.Enabled, "ok", h.ConsecutiveFailures, q.Length, stampOrNil(q.OldestAt), stampOrNil(h.LastSuccessAt), nil}
+	s := hookState{hookName{e.Category, e.Subcategory}, endpointHealth{e.URL, e.Enabled, "ok", h.ConsecutiveFailures, q.Length, stampOrNil(q.OldestAt), stampOrNil(h.LastSuccessAt), nil}}
 	if h.LastError != "" && h.LastFailureAt.After(h.LastSuccessAt) {
 		s.LastError = h.LastError
 	}
@@ -167,11 +170,7 @@ func (a *API) listHooks(c *toolCall) (web.Answer, error) {
 			return err
 		}
 		for _, e := range es {
-			h, err := tx.Health(e.ID)
-			if err != nil {
-				return err
-			}
-			q, err := tx.Queue(e.ID)
+			state, err := stateOf(tx, e)
 			if err != nil {
 				return err
 			}
@@ -179,7 +178,7 @@ func (a *API) listHooks(c *toolCall) (web.Answer, error) {
 				registered[e.Category] = map[string]string{}
 			}
 			registered[e.Category][e.Subcategory] = e.URL
-			hooks = append(hooks, describeHook(e, h, q))
+			hooks = append(hooks, state)
 		}
 		return nil
 	})
@@ -212,17 +211,7 @@ func (a *API) hookCall(c *toolCall, fn func(tx *store.Tx, e store.Endpoint) erro
 }
 
 func (a *API) deleteHook(c *toolCall) (web.Answer, error) {
-	_, err := a.hookCall(c, func(tx *store.Tx, e store.Endpoint) error {
-		if err := tx.DeleteEndpoint(e); err != nil {
-			return err
-		}
-		if e.Category == "message" {
-			if err := tx.InsertJob(store.JobHookDisabled, c.id.ClientKey, map[string]any{"tool": c.id.Tool}, tx.Now); err != nil {
-				return err
-			}
-		}
-		return tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "hook_deleted", e.Category+"/"+e.Subcategory, map[string]any{"endpoint": e.ID})
-	})
+	_, err := a.hookCall(c, func(tx *store.Tx, e store.Endpoint) error { return removeHook(tx, e, string(c.id.Tool)) })
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -230,12 +219,7 @@ func (a *API) deleteHook(c *toolCall) (web.Answer, error) {
 }
 
 func (a *API) enableHook(c *toolCall) (web.Answer, error) {
-	e, err := a.hookCall(c, func(tx *store.Tx, e store.Endpoint) error {
-		if err := tx.EnableEndpoint(e); err != nil {
-			return err
-		}
-		return tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "hook_enabled", e.Category+"/"+e.Subcategory, map[string]any{"endpoint": e.ID})
-	})
+	e, err := a.hookCall(c, func(tx *store.Tx, e store.Endpoint) error { return enableEndpoint(tx, e, string(c.id.Tool)) })
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -248,13 +232,5 @@ func (a *API) testHook(c *toolCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	res, err := a.Delivery.Test(c.ctx(), e, []byte(`{"category":"`+e.Category+`","subcategory":"`+e.Subcategory+`","type":"ping","timestamp":"`+stamp(a.Now())+`"}`))
-	if err != nil {
-		return web.Answer{}, store.ErrUnavailable.With("the test call could not be made").Because(err)
-	}
-	out := map[string]any{"error": nil, "status": res.Status, "latency_ms": res.Latency.Milliseconds(), "body": res.Excerpt}
-	if res.Error != "" {
-		out["error"] = res.Error
-	}
-	return web.JSON(http.StatusOK, out), nil
+	return a.ping(c.r, e)
 }

@@ -174,6 +174,12 @@ func (w *World) Other(method, path string, body any, headers ...string) Answer {
 	return w.Call(method, path, body, append([]string{"Authorization: Bearer " + w.OtherToken, "client-id: other"}, headers...)...)
 }
 
+// Admin makes a call of the administrator.
+func (w *World) Admin(method, path string, body any, headers ...string) Answer {
+	w.T.Helper()
+	return w.Call(method, path, body, append([]string{"Authorization: Bearer " + w.AdminToken}, headers...)...)
+}
+
 // Tool makes a call of a tool of acme.
 func (w *World) Tool(name, method, path string, body any, headers ...string) Answer {
 	w.T.Helper()
@@ -224,3 +230,6 @@ func Sign(name string, body []byte) string {
 
 // CertUUID is the id of a tool's registered certificate.
 func CertUUID(name string) string { return identities()[name].uuid }
+
+// CertPEM is a tool's registered certificate.
+func CertPEM(name string) []byte { return identities()[name].pem }

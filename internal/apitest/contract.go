@@ -50,7 +50,8 @@ func (c *contract) find(req *http.Request) (*routers.Route, map[string]string, e
 		method = http.MethodGet
 	}
 	first := error(nil)
-	for _, path := range []string{req.URL.Path, strings.TrimSuffix(req.URL.Path, "/"), req.URL.Path + "/"} {
+	escaped := req.URL.EscapedPath() // an escaped slash is part of a name
+	for _, path := range []string{escaped, strings.TrimSuffix(escaped, "/"), escaped + "/"} {
 		route, params, err := c.router.FindRoute(&http.Request{Method: method, URL: &url.URL{Path: path}, Header: req.Header})
 		if err == nil {
 			return route, params, nil

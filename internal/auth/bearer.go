@@ -26,6 +26,7 @@ type Identity struct {
 	Tool      tract.ReceiverID
 	TokenID   string
 	ExpiresAt time.Time
+	Limits    tract.RateLimit // of the client, when the token was last looked up
 
 	token *proven
 }
@@ -43,6 +44,7 @@ type standing struct {
 	client  int64
 	version int64
 	until   time.Time
+	limits  tract.RateLimit
 }
 
 // VerifyBearer checks a tool's token in full, reading the store once.
@@ -63,7 +65,7 @@ func (s *Service) Identify(ctx context.Context, h http.Header) (Identity, error)
 		return Identity{}, err
 	}
 	if st := p.standing.Load(); st != nil {
-		return p.identity(st.client), nil
+		return p.identity(st), nil
 	}
 	return s.stand(ctx, p)
 }
@@ -73,7 +75,7 @@ func (s *Service) stand(ctx context.Context, p *proven) (id Identity, err error)
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		st, err := p.stands(tx)
 		if good = st != nil; good {
-			id = p.identity(st.client)
+			id = p.identity(st)
 		}
 		return err
 	})
@@ -104,8 +106,8 @@ func (s *Service) CheckIdentityAt(tx *store.Tx, id Identity, version int64) erro
 	return s.CheckIdentity(tx, id)
 }
 
-func (p *proven) identity(client int64) Identity {
-	return Identity{ClientKey: client, ClientID: p.ClientID, Tool: tract.ReceiverID(p.Tool), TokenID: p.ID, ExpiresAt: time.Unix(p.ExpiresAt, 0).UTC(), token: p}
+func (p *proven) identity(st *standing) Identity {
+	return Identity{ClientKey: st.client, Limits: st.limits, ClientID: p.ClientID, Tool: tract.ReceiverID(p.Tool), TokenID: p.ID, ExpiresAt: time.Unix(p.ExpiresAt, 0).UTC(), token: p}
 }
 
 // stands reads the standing; nil when the token does not count.
@@ -114,7 +116,7 @@ func (p *proven) stands(tx *store.Tx) (*standing, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	st := &standing{client: r.Client.Key, version: r.Version, until: time.Unix(p.ExpiresAt, 0)}
+	st := &standing{client: r.Client.Key, version: r.Version, until: time.Unix(p.ExpiresAt, 0), limits: r.Client.RateLimit}
 	if !r.KeyRetiredAt.IsZero() && r.KeyRetiredAt.Before(st.until) {
 		st.until = r.KeyRetiredAt
 	}

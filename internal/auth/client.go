@@ -8,80 +8,13 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
-
-	"github.com/google/uuid"
 
 	"tract"
 	"tract/internal/store"
 )
 
-const (
-	maxClientID    = 128
-	maxTokenName   = 128
-	maxClientToken = 512
-)
-
-// NewToken describes a client's static token to be made.
-type NewToken struct {
-	Client    int64
-	Name      string
-	Value     string    // "" = a random one
-	Scopes    []string  // none = all
-	ExpiresAt time.Time // zero = never
-}
-
-// CreateToken stores a client's token and gives its value, which is not kept.
-func (s *Service) CreateToken(ctx context.Context, n NewToken) (value string, err error) {
-	t, value, err := PrepareToken(s.rand, n)
-	if err != nil {
-		return "", err
-	}
-	inserted := false
-	err = s.store.Update(ctx, func(tx *store.Tx) (err error) {
-		inserted, err = tx.InsertToken(t)
-		return err
-	})
-	if err == nil && !inserted {
-		err = &tract.Error{Kind: tract.KindConflict, Code: "token_exists", Msg: fmt.Sprintf("there is a token %q already, or its value is in use", n.Name)}
-	}
-	if err != nil {
-		return "", err
-	}
-	return value, nil
-}
-
-// PrepareToken checks what a token is to be and gives the row to insert and the
-// value to show, for those who store it with other things in one transaction.
-func PrepareToken(random io.Reader, n NewToken) (t store.Token, value string, err error) {
-	switch {
-	case n.Name == "" || len(n.Name) > maxTokenName:
-		return t, "", tract.Invalid("token_name", "a token needs a name of at most %d characters", maxTokenName)
-	case len(n.Value) > maxClientToken || strings.ContainsFunc(n.Value, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return t, "", tract.Invalid("token_value", "the value of token %q must be at most %d printable ASCII characters without spaces", n.Name, maxClientToken)
-	}
-	scopes := n.Scopes
-	if len(scopes) == 0 {
-		scopes = tract.Scopes()
-	}
-	for _, sc := range scopes {
-		if !slices.Contains(tract.Scopes(), sc) {
-			return t, "", tract.Invalid("token_scope", "token %q: scope %q is none of %s", n.Name, sc, strings.Join(tract.Scopes(), ", "))
-		}
-	}
-	id, err := uuid.NewRandomFromReader(random)
-	if err != nil {
-		return t, "", fmt.Errorf("make a token id: %w", err)
-	}
-	if value = n.Value; value == "" {
-		if value, err = randomText(random); err != nil {
-			return t, "", err
-		}
-		value = "tract_" + value
-	}
-	return store.Token{ID: id.String(), Client: n.Client, Name: n.Name, Hash: HashToken(value), Scopes: scopes, ExpiresAt: n.ExpiresAt}, value, nil
-}
+const maxClientID = 128
 
 // randomText is 256 bits that fit into URLs and headers.
 func randomText(random io.Reader) (string, error) {

@@ -18,24 +18,14 @@ func TestClientToken(t *testing.T) {
 	worlds(t, func(t *testing.T, w *world) {
 		w = w.on(t)
 		s, ctx := w.service(), context.Background()
-		create := func(n auth.NewToken) string {
-			t.Helper()
-			v, err := s.CreateToken(ctx, n)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return v
+		const all = "tract_all"
+		for value, n := range map[string]store.Token{
+			all: {Client: w.acme, Name: "all", Scopes: tract.Scopes()}, "given": {Client: w.acme, Name: "kms", Scopes: []string{tract.ScopeFAQ}},
+			"short":  {Client: w.acme, Name: "short", Scopes: tract.Scopes(), ExpiresAt: start.Add(time.Minute)},
+			"theirs": {Client: w.globex, Name: "all", Scopes: tract.Scopes()}, "gone": {Client: w.acme, Name: "gone", Scopes: tract.Scopes()},
+		} {
+			w.addToken(n, value)
 		}
-		all := create(auth.NewToken{Client: w.acme, Name: "all"})
-		if !strings.HasPrefix(all, "tract_") || len(all) < 40 {
-			t.Errorf("value %q", all)
-		}
-		if v := create(auth.NewToken{Client: w.acme, Name: "kms", Value: "given", Scopes: []string{tract.ScopeFAQ}}); v != "given" {
-			t.Errorf("value %q", v)
-		}
-		create(auth.NewToken{Client: w.acme, Name: "short", Value: "short", ExpiresAt: start.Add(time.Minute)})
-		create(auth.NewToken{Client: w.globex, Name: "all", Value: "theirs"})
-		create(auth.NewToken{Client: w.acme, Name: "gone", Value: "gone"})
 		w.update(func(tx *store.Tx) error { _, err := tx.RevokeToken(w.acme, "gone"); return err })
 
 		acme := tract.Client{Key: w.acme, ID: "acme", Name: "Acme", Active: true}
@@ -125,9 +115,7 @@ func TestClientTokenCached(t *testing.T) {
 				w = w.on(t)
 				ctx := context.Background()
 				replicas := []*auth.Service{w.service(), w.service()}
-				if _, err := replicas[0].CreateToken(ctx, auth.NewToken{Client: w.acme, Name: "kms", Value: "v", ExpiresAt: start.Add(time.Hour)}); err != nil {
-					t.Fatal(err)
-				}
+				w.addToken(store.Token{Client: w.acme, Name: "kms", Scopes: tract.Scopes(), ExpiresAt: start.Add(time.Hour)}, "v")
 				check := func(s *auth.Service, want bool) {
 					t.Helper()
 					c, err := s.IdentifyClient(ctx, "acme", "v", tract.ScopeFAQ)
@@ -159,40 +147,6 @@ func TestClientTokenCached(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestCreateTokenRefused(t *testing.T) {
-	worlds(t, func(t *testing.T, w *world) {
-		s, ctx := w.service(), context.Background()
-		if _, err := s.CreateToken(ctx, auth.NewToken{Client: w.acme, Name: "kms", Value: "v"}); err != nil {
-			t.Fatal(err)
-		}
-		tests := []struct {
-			name, code string
-			n          auth.NewToken
-		}{
-			{"no name", "token_name", auth.NewToken{}},
-			{"space", "token_value", auth.NewToken{Name: "n", Value: "a b"}},
-			{"scope", "token_scope", auth.NewToken{Name: "n", Scopes: []string{"all"}}},
-			{"same name", "token_exists", auth.NewToken{Name: "kms"}},
-			{"same value", "token_exists", auth.NewToken{Client: w.globex, Name: "n", Value: "v"}},
-		}
-		for _, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) {
-				if tt.n.Client == 0 {
-					tt.n.Client = w.acme
-				}
-				v, err := s.CreateToken(ctx, tt.n)
-				if tract.CodeOf(err) != tt.code || v != "" {
-					t.Errorf("%q, %v", v, err)
-				}
-			})
-		}
-		w.update(func(tx *store.Tx) error { _, err := tx.RevokeToken(w.acme, "kms"); return err })
-		if _, err := s.CreateToken(ctx, auth.NewToken{Client: w.acme, Name: "kms"}); err != nil {
-			t.Errorf("the name of a revoked token: %v", err)
-		}
-	})
 }
 
 func TestPassword(t *testing.T) {

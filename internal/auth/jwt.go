@@ -240,11 +240,6 @@ func (s *Service) JWKS(ctx context.Context) ([]byte, error) {
 	return json.Marshal(set)
 }
 
-// RevokeTool makes every token void that a tool holds for one client.
-func (s *Service) RevokeTool(ctx context.Context, client int64, tool tract.ReceiverID) error {
-	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.SetTokenCutoff(client, tool) })
-}
-
 // keyRing holds public keys by the header of their tokens. Whether a key still
 // counts is not decided here but read with the tool's standing.
 type keyRing struct {

@@ -210,6 +210,19 @@ func (w *world) update(fn func(tx *store.Tx) error) {
 	}
 }
 
+// addToken stores a client's token with a value.
+func (w *world) addToken(n store.Token, value string) {
+	w.t.Helper()
+	n.ID, n.Hash = value, auth.HashToken(value)
+	w.update(func(tx *store.Tx) error {
+		inserted, err := tx.InsertToken(n)
+		if err == nil && !inserted {
+			w.t.Errorf("token %s is not stored", n.Name)
+		}
+		return err
+	})
+}
+
 func (w *world) seed(tx *store.Tx) (err error) {
 	if w.acme, err = tx.PutClient(tract.Client{ID: "acme", Name: "Acme", Active: true}); err != nil {
 		return err

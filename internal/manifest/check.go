@@ -16,7 +16,11 @@ func (s seen) twice(d *decoder, id string, at place, format string, args ...any)
 		return
 	}
 	if first, ok := s[id]; ok {
-		d.bad.add(at, format+" stands at %s (line %d) already", append(args, first.path, first.line)...)
+		where := first.path
+		if first.line > 0 {
+			where += " (line " + strconv.Itoa(first.line) + ")"
+		}
+		d.bad.add(at, format+" stands at %s already", append(args, where)...)
 		return
 	}
 	s[id] = at

@@ -200,6 +200,20 @@ func (o *object) duration(key string, otherwise, most time.Duration) tract.Durat
 	return d
 }
 
+// instant is a point in time; zero when the key is not there.
+func (o *object) instant(key string) time.Time {
+	v := o.get(key)
+	if v == nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, v.text)
+	if v.kind != isText || err != nil || t.Year() < 2000 || t.Year() > 9999 {
+		o.bad(key, "must be a time such as 2026-11-20T10:30:00Z")
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
 // choice is one of some words.
 func (o *object) choice(key, otherwise string, words ...string) string {
 	s := o.text(key, otherwise)

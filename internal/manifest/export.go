@@ -61,9 +61,6 @@ func exportClient(tx *store.Tx, c tract.Client) (fields, error) {
 	slices.SortFunc(docs, func(a, b store.Document) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(tokens, func(a, b store.Token) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(certs, func(a, b tract.Certificate) int { return strings.Compare(a.UUID, b.UUID) })
-	var desk fields
-	desk.add("enabled", c.Desk.Enabled, false)
-	desk.add("assignment", c.Desk.Assignment, "balanced")
 	parts := map[string][]fields{}
 	var texts fields
 	for _, d := range docs {
@@ -82,18 +79,38 @@ func exportClient(tx *store.Tx, c tract.Client) (fields, error) {
 	for _, t := range tokens {
 		if t.RevokedAt.IsZero() {
 			slices.Sort(t.Scopes)
-			named = append(named, fields{{"name", t.Name}, {"scopes", t.Scopes}})
+			one := fields{{"name", t.Name}, {"scopes", t.Scopes}}
+			if !t.ExpiresAt.IsZero() {
+				one = append(one, field{"expires_at", t.ExpiresAt.UTC().Format(time.RFC3339Nano)})
+			}
+			named = append(named, one)
 		}
 	}
+	out := exportOwn(c)
+	out.items("tokens", named)
+	out.items("bots", parts[store.KindBot])
+	out.items("teams", parts[store.KindTeam])
+	out.items("agents", parts[store.KindAgent])
+	if len(texts) > 0 {
+		out = append(out, field{"texts", texts})
+	}
+	out.items("external_chat_tools", parts[store.KindTool])
+	out.items("businesses", parts[store.KindBusiness])
+	return out, nil
+}
+
+// exportOwn is what of a client is in no list.
+func exportOwn(c tract.Client) fields {
 	out := fields{{"id", c.ID}, {"name", c.Name}}
 	out.add("active", c.Active, true)
-	for _, f := range []field{{"tokens", named}, {"bots", parts[store.KindBot]}, {"desk", desk}, {"teams", parts[store.KindTeam]}, {"agents", parts[store.KindAgent]},
-		{"texts", texts}, {"external_chat_tools", parts[store.KindTool]}, {"businesses", parts[store.KindBusiness]}} {
-		if list, ok := f.val.([]fields); (ok && len(list) > 0) || (!ok && len(f.val.(fields)) > 0) {
-			out = append(out, f)
-		}
-	}
-	return out, nil
+	var desk, rates fields
+	desk.add("enabled", c.Desk.Enabled, false)
+	desk.add("assignment", c.Desk.Assignment, "balanced")
+	out.group("desk", desk)
+	rates.rate("per_token", c.RateLimit.PerToken)
+	rates.rate("per_client", c.RateLimit.PerClient)
+	out.group("rate_limit", rates)
+	return out
 }
 
 func exportDocument(d store.Document, certs []tract.Certificate) (fields, error) {
@@ -167,18 +184,14 @@ func exportTool(t tract.Tool, certs []tract.Certificate) fields {
 			listed = append(listed, fields{{"uuid", c.UUID}, {"pem", block(c.PEM)}})
 		}
 	}
-	if len(listed) > 0 {
-		out = append(out, field{"certificates", listed})
-	}
+	out.items("certificates", listed)
 	out.add("ca_signed", t.CASigned, false)
 	out.add("require_sha256", t.RequireSHA256, false)
 	var p fields
 	p.add("take", t.Permissions.Take, false)
 	p.add("request", t.Permissions.Request, false)
 	p.add("pass_to", t.Permissions.PassTo, "default")
-	if len(p) > 0 {
-		out = append(out, field{"permissions", p})
-	}
+	out.group("permissions", p)
 	out.add("deliver", t.Deliver, tract.DeliverAll)
 	out.add("history_on_handover", int64(t.HistoryOnHandover), int64(0))
 	out.add("active", t.Active, true)
@@ -199,14 +212,15 @@ func exportBusiness(b tract.Business) (fields, error) {
 	out.add("handover_to", string(b.HandoverTo), "")
 	out.add("release_after", b.ReleaseAfter, tract.Duration(0))
 	out.add("auto_complete_after", b.AutoCompleteAfter, tract.Duration(defaultAuto))
-	if b.ExternalBot != nil {
+	if b.ExternalBot == nil {
+		out.either("external_bot", nil, true)
+	} else {
 		out = append(out, field{"external_bot", exportExternalBot(b.ExternalBot)})
 	}
 	out.add("active", b.Active, true)
 	var channels []fields
 	for _, c := range b.Channels {
 		one := fields{{"platform", c.Platform}}
-		one.add("url", c.URL, "")
 		settings := struct {
 			Origins []string `json:"allowed_origins"`
 			Phone   string   `json:"phone_number_id"`
@@ -217,14 +231,19 @@ func exportBusiness(b tract.Business) (fields, error) {
 				return nil, fmt.Errorf("settings of channel %s: %w", c.Platform, err)
 			}
 		}
-		one.list("allowed_origins", settings.Origins)
-		one.add("phone_number_id", settings.Phone, "")
-		one.add("page_id", settings.Page, "")
+		switch c.Platform {
+		case platformWebhook:
+			one.add("url", c.URL, "")
+		case platformWebSDK:
+			one.list("allowed_origins", settings.Origins)
+		case platformWhatsApp:
+			one.add("phone_number_id", settings.Phone, "")
+		case platformFacebook:
+			one.add("page_id", settings.Page, "")
+		}
 		channels = append(channels, one)
 	}
-	if len(channels) > 0 {
-		out = append(out, field{"channels", channels})
-	}
+	out.items("channels", channels)
 	return out, nil
 }
 
@@ -241,30 +260,59 @@ type fields []field
 
 type field struct {
 	key string
-	val any // string, block, bool, int64, float64, tract.Duration, []string, fields, []fields
+	val any // string, block, bool, int64, float64, tract.Duration, []string, fields, []fields, assumed
 }
 
 // block is a text of several lines that is written as such.
 type block string
 
-// add leaves out what an absent key stands for.
-func (f *fields) add(key string, val, absent any) {
-	if val != absent {
-		*f = append(*f, field{key, val})
+// assumed is a value that an absent key stands for: a file leaves it out, an
+// object on its own does not.
+type assumed struct{ val any }
+
+func (f *fields) either(key string, val any, absent bool) {
+	if absent {
+		val = assumed{val}
 	}
+	*f = append(*f, field{key, val})
 }
 
-func (f *fields) list(key string, val []string) {
-	if len(val) > 0 {
-		*f = append(*f, field{key, val})
+func (f *fields) add(key string, val, absent any) { f.either(key, val, val == absent) }
+
+func (f *fields) list(key string, val []string) { f.either(key, val, len(val) == 0) }
+
+func (f *fields) items(key string, val []fields) { f.either(key, val, len(val) == 0) }
+
+// group is a mapping that says nothing when each of its values is assumed.
+func (f *fields) group(key string, val fields) { f.either(key, val, len(val.said()) == 0) }
+
+// rate is nothing when the server's own applies.
+func (f *fields) rate(key string, r tract.Rate) {
+	if r == (tract.Rate{}) {
+		f.either(key, nil, true)
+		return
 	}
+	one := fields{{"per_second", int64(r.PerSecond)}}
+	one.add("burst", int64(r.Burst), int64(2*r.PerSecond))
+	f.group(key, one)
+}
+
+// said are the fields that a file has to name.
+func (f fields) said() fields {
+	var out fields
+	for _, one := range f {
+		if _, ok := one.val.(assumed); !ok {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // writer writes YAML that every reader understands alike.
 type writer struct{ bytes.Buffer }
 
 func (w *writer) fields(indent int, f fields) {
-	for i, one := range f {
+	for i, one := range f.said() {
 		if i > 0 {
 			w.pad(indent)
 		}

@@ -77,11 +77,11 @@ func TestExportForm(t *testing.T) {
 clients:
   - id: acme
     name: "Acme Stores"
+    desk:
+      enabled: true
     tokens:
       - name: main
         scopes: [delivery, faq, transcripts, transfer]
-    desk:
-      enabled: true
     external_chat_tools:
       - id: desk-one
         name: desk-one

@@ -155,12 +155,12 @@ func (p *planner) external(t *tenant, o *outside) (*tract.ExternalBot, error) {
 
 func exportExternalBot(b *tract.ExternalBot) fields {
 	out := fields{{"kind", b.Kind}, {"url", b.URL}}
-	out.add("model", b.Model, "")
-	out.add("timeout", b.Timeout, tract.Duration(defaultExternalTimeout))
 	if b.Kind == tract.ExternalOpenAI {
+		out = append(out, field{"model", b.Model})
 		out.add("max_tokens", int64(b.MaxTokens), int64(defaultExternalTokens))
+		out.add("price_per_million_input", b.PriceIn, 0.0)
+		out.add("price_per_million_output", b.PriceOut, 0.0)
 	}
-	out.add("price_per_million_input", b.PriceIn, 0.0)
-	out.add("price_per_million_output", b.PriceOut, 0.0)
+	out.add("timeout", b.Timeout, tract.Duration(defaultExternalTimeout))
 	return out
 }

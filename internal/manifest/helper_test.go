@@ -44,7 +44,7 @@ func newHub(t *testing.T, s *store.Store) *hub {
 	h := &hub{store: s, sealer: sealer}
 	h.Service = manifest.New(manifest.Config{
 		Store: s, Seal: sealer.Seal, Open: sealer.Open,
-		HashPassword: func(p string) (string, error) {
+		HashPassword: func(_ context.Context, p string) (string, error) {
 			h.hashed++
 			return fmt.Sprintf("hash %d %s", h.hashed, sum([]byte(p))), nil
 		},

@@ -1,5 +1,7 @@
 // Package manifest owns the declarative file: reading it with a position for
-// every error, comparing it with the store, applying and writing it.
+// every error, comparing it with the store, applying and writing it. An object
+// that is written by itself is the stored configuration as a file with that
+// object replaced, so that every rule stands once.
 //
 // It must not know how passwords and tokens are hashed, how FAQ files are
 // understood or which addresses may be called: those are handed in.

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"tract"
 	"tract/internal/store"
@@ -49,6 +50,7 @@ type planner struct {
 	flags     Flags
 	passwords map[string]password
 	bad       *problems
+	strict    bool // what a file is only warned of is an error
 
 	steps    []*step
 	loads    []*faqLoad
@@ -80,7 +82,7 @@ func (p *planner) plan() error {
 		}
 	}
 	for _, c := range p.f.clients {
-		t, err := p.tenant(c, byID)
+		t, err := p.tenant(c.body.ID, byID)
 		if err != nil {
 			return err
 		}
@@ -91,9 +93,9 @@ func (p *planner) plan() error {
 	return p.bad.err()
 }
 
-func (p *planner) tenant(c *client, byID map[string]tract.Client) (t *tenant, err error) {
-	t = &tenant{id: c.body.ID, docs: map[document]json.RawMessage{}, tokens: map[string]store.Token{}}
-	old, ok := byID[c.body.ID]
+func (p *planner) tenant(id string, byID map[string]tract.Client) (t *tenant, err error) {
+	t = &tenant{id: id, docs: map[document]json.RawMessage{}, tokens: map[string]store.Token{}}
+	old, ok := byID[id]
 	if !ok {
 		return t, nil
 	}
@@ -133,6 +135,15 @@ func (p *planner) step(t *tenant, op, path string, details []string, do func(tx 
 	p.steps = append(p.steps, &step{Change{op, t.id + path, details}, t, do})
 }
 
+// doubt is what a file is warned of: it may be applied again when nobody looks.
+func (p *planner) doubt(at place, path, format string, args ...any) {
+	if p.strict {
+		p.bad.add(at, format, args...)
+		return
+	}
+	p.warn(path+" "+format, args...)
+}
+
 func (p *planner) warn(format string, args ...any) {
 	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
@@ -143,6 +154,22 @@ func (p *planner) removeClient(c tract.Client) {
 }
 
 func (p *planner) client(c *client, t *tenant) error {
+	p.own(c, t)
+	p.prune(c, t)
+	if err := p.tokens(c, t); err != nil {
+		return err
+	}
+	for _, w := range c.texts {
+		p.put(t, store.KindText, w.key, "", w.text, nil, nil)
+	}
+	if err := p.parts(c, t); err != nil {
+		return err
+	}
+	return p.checkRest(c, t)
+}
+
+// own plans what of a client is in no list.
+func (p *planner) own(c *client, t *tenant) {
 	put := func(tx *store.Tx, s *step) (err error) {
 		s.t.key, err = tx.PutClient(c.body)
 		return err
@@ -153,13 +180,10 @@ func (p *planner) client(c *client, t *tenant) error {
 		p.step(t, "~", "", d, put)
 		t.adopt = true
 	}
-	p.prune(c, t)
-	if err := p.tokens(c, t); err != nil {
-		return err
-	}
-	for _, w := range c.texts {
-		p.put(t, store.KindText, w.key, "", w.text, nil, nil)
-	}
+}
+
+// parts plans what has a document of its own.
+func (p *planner) parts(c *client, t *tenant) error {
 	for _, one := range c.teams {
 		p.put(t, store.KindTeam, one.body.Name, "", one.body, nil, nil)
 	}
@@ -181,7 +205,7 @@ func (p *planner) client(c *client, t *tenant) error {
 	for _, one := range c.businesses {
 		p.business(t, one)
 	}
-	return p.checkRest(c, t)
+	return nil
 }
 
 // put plans a document. more are differences that the documents do not show;
@@ -296,12 +320,12 @@ func (p *planner) certificate(t *tenant, one *tool, c *certificate) {
 		if !same {
 			p.bad.add(c.place("uuid"), "%s stands for another certificate of the client; give this one a UUID of its own", old.UUID)
 		} else if !old.RevokedAt.IsZero() {
-			p.warn("%s/tool/%s/certificate/%s was revoked and stays so: list it under another uuid to use it again", t.id, one.body.ID, old.UUID)
+			p.doubt(c.place("uuid"), t.id+"/tool/"+string(one.body.ID)+"/certificate/"+old.UUID, "was revoked and stays so: list it under another uuid to use it again")
 		}
 		return
 	}
 	if err := p.cfg.CheckCertificate([]byte(c.pem), one.body.FQDN, p.tx.Now); err != nil {
-		p.warn("%s/tool/%s: %v", t.id, one.body.ID, err)
+		p.doubt(c.place("pem"), t.id+"/tool/"+string(one.body.ID)+":", "%v", err)
 	}
 	path := "tool/" + string(one.body.ID) + "/certificate/"
 	shown := c.uuid
@@ -352,7 +376,7 @@ func (p *planner) token(c *client, t *tenant, one *clientToken) error {
 	scopes := slices.Clone(one.scopes)
 	switch {
 	case !ok:
-		p.step(t, "+", "token/"+one.name, nil, p.putToken(store.Token{Name: one.name, Hash: hash, Scopes: scopes}))
+		p.step(t, "+", "token/"+one.name, nil, p.putToken(store.Token{Name: one.name, Hash: hash, Scopes: scopes, ExpiresAt: one.expiresAt}))
 		return nil
 	case !old.RevokedAt.IsZero() && (hash == "" || hash == old.Hash):
 		p.warn("%s/token/%s was revoked and stays so: give it another value to use it again", t.id, one.name)
@@ -365,6 +389,10 @@ func (p *planner) token(c *client, t *tenant, one *clientToken) error {
 	slices.Sort(old.Scopes)
 	if slices.Sort(scopes); !slices.Equal(old.Scopes, scopes) {
 		details = append(details, "scopes "+show(raw(old.Scopes))+" → "+show(raw(scopes)))
+	}
+	if !one.expiresAt.IsZero() && !one.expiresAt.Equal(old.ExpiresAt) {
+		details = append(details, "expires_at → "+one.expiresAt.Format(time.RFC3339))
+		old.ExpiresAt = one.expiresAt
 	}
 	if len(details) == 0 {
 		return nil

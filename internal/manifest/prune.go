@@ -149,10 +149,19 @@ func (p *planner) pruneCertificates(c *client, t *tenant, named map[document]boo
 			}
 		}
 		if !listed {
-			p.step(t, "-", "tool/"+string(old.Tool)+"/certificate/"+old.UUID, nil, func(tx *store.Tx, s *step) error {
-				_, err := tx.RevokeCertificate(s.t.key, old.UUID)
-				return err
-			})
+			p.revokeCertificate(t, old)
 		}
 	}
+}
+
+// revokeCertificate plans the end of a certificate and of the tokens made with
+// it. Which those are is not known: all of the tool's end, and it can have new
+// ones for another certificate.
+func (p *planner) revokeCertificate(t *tenant, old tract.Certificate) {
+	p.step(t, "-", "tool/"+string(old.Tool)+"/certificate/"+old.UUID, nil, func(tx *store.Tx, s *step) error {
+		if _, err := tx.RevokeCertificate(s.t.key, old.UUID); err != nil {
+			return err
+		}
+		return tx.SetTokenCutoff(s.t.key, old.Tool)
+	})
 }

@@ -25,6 +25,7 @@ const (
 	mostConcurrency    = 20
 	mostHistory        = 1000
 	mostToken          = 512
+	mostRate           = 100_000
 )
 
 // The parts of a file. Each keeps its object for the places of later errors.
@@ -45,6 +46,8 @@ type (
 		name   string
 		value  *string // nil = made once, then kept
 		scopes []string
+
+		expiresAt time.Time // zero = as stored
 	}
 	bot struct {
 		*object
@@ -111,13 +114,16 @@ func (d *decoder) file(root *value) []*client {
 }
 
 func (d *decoder) client(v *value) *client {
-	o := d.object(v, "id", "name", "active", "tokens", "bots", "desk", "teams", "agents", "texts", "external_chat_tools", "businesses")
+	o := d.object(v, "id", "name", "active", "rate_limit", "tokens", "bots", "desk", "teams", "agents", "texts", "external_chat_tools", "businesses")
 	c := &client{object: o, body: tract.Client{ID: o.id("id"), Active: o.flag("active", true)}}
 	c.body.Name = o.text("name", c.body.ID)
 	c.body.Desk = tract.Desk{Assignment: "balanced"}
 	if v := o.get("desk"); v != nil {
 		desk := d.object(v, "enabled", "assignment")
 		c.body.Desk = tract.Desk{Enabled: desk.flag("enabled", false), Assignment: desk.choice("assignment", "balanced", "balanced", "speedy")}
+	}
+	if v := o.get("rate_limit"); v != nil {
+		c.body.RateLimit = d.rateLimit(v)
 	}
 	for _, v := range o.list("tokens") {
 		c.tokens = append(c.tokens, d.token(v))
@@ -141,9 +147,25 @@ func (d *decoder) client(v *value) *client {
 	return c
 }
 
+func (d *decoder) rateLimit(v *value) tract.RateLimit {
+	o := d.object(v, "per_token", "per_client")
+	return tract.RateLimit{PerToken: d.rate(o.get("per_token")), PerClient: d.rate(o.get("per_client"))}
+}
+
+func (d *decoder) rate(v *value) (r tract.Rate) {
+	if v == nil {
+		return r
+	}
+	o := d.object(v, "per_second", "burst")
+	o.need("per_second")
+	r.PerSecond = int(o.number("per_second", 1, 1, mostRate))
+	r.Burst = int(o.number("burst", int64(2*r.PerSecond), 1, 2*mostRate))
+	return r
+}
+
 func (d *decoder) token(v *value) *clientToken {
-	o := d.object(v, "name", "value", "scopes")
-	t := &clientToken{object: o, name: o.label("name"), scopes: tract.Scopes(), value: o.optional("value")}
+	o := d.object(v, "name", "value", "scopes", "expires_at")
+	t := &clientToken{object: o, name: o.label("name"), scopes: tract.Scopes(), value: o.optional("value"), expiresAt: o.instant("expires_at")}
 	if t.value != nil && *t.value == "" && o.get("value").kind == isText {
 		o.bad("value", "must not be empty; leave the key out to have a token made")
 	}

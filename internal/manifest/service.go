@@ -21,7 +21,7 @@ type Config struct {
 	Seal func(plain []byte, context string) (string, error)
 	Open func(sealed, context string) ([]byte, error)
 
-	HashPassword  func(password string) (string, error)
+	HashPassword  func(ctx context.Context, password string) (string, error)
 	CheckPassword func(ctx context.Context, hash, password string) (bool, error)
 	NewToken      func() (string, error)
 	HashToken     func(token string) string
@@ -156,8 +156,7 @@ func (s *Service) apply(ctx context.Context, f *File, flags Flags) (Result, erro
 	}
 	if len(p.steps) > 0 {
 		err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-			// Whoever applies at the same time waits here for this transaction.
-			if err := tx.SetMeta("configuration_at", tx.Now.Format(time.RFC3339)); err != nil {
+			if err := lock(tx); err != nil {
 				return err
 			}
 			if err := look(tx); err != nil {
@@ -240,7 +239,7 @@ func (s *Service) passwords(ctx context.Context, f *File, dry bool) (map[string]
 			case dry:
 				p.hash = "(new)"
 			default:
-				if p.hash, err = s.cfg.HashPassword(*a.password); err != nil {
+				if p.hash, err = s.cfg.HashPassword(ctx, *a.password); err != nil {
 					bad.add(a.place("password"), "%v", err)
 				}
 			}

@@ -7,7 +7,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -120,9 +119,9 @@ func New(cfg Config) (*Server, error) {
 func ManifestConfig(st *store.Store, sealer *sign.Sealer, a *auth.Service, policy safehttp.Policy) manifest.Config {
 	return manifest.Config{
 		Store: st, Seal: sealer.Seal, Open: sealer.Open,
-		HashPassword:  func(p string) (string, error) { return auth.HashPassword(rand.Reader, p) },
+		HashPassword:  a.HashPassword,
 		CheckPassword: a.CheckPassword,
-		NewToken:      func() (string, error) { return rand.Text() + rand.Text(), nil },
+		NewToken:      func() (string, error) { t, err := auth.RandomToken(); return "tract_" + t, err },
 		HashToken:     auth.HashToken,
 		NewUUID:       func() (string, error) { u, err := uuid.NewRandom(); return u.String(), err },
 		CheckURL:      func(raw string) error { _, err := policy.CheckURL(raw); return err },
@@ -143,7 +142,7 @@ func (s *Server) routes(sealer *sign.Sealer, policy safehttp.Policy) {
 	s.Mux = web.NewMux(web.Config{Log: cfg.Log, Now: cfg.Now, Metrics: web.NewMetrics(s.Registry)})
 	a := &api.API{Store: cfg.Store, Auth: s.Auth, Conversation: s.Conversation, Intake: s.Intake, Delivery: s.Delivery, Manifest: s.Manifest, Files: s.Files, Imports: s.Imports, Sealer: sealer, Policy: policy,
 		Idempotency: &web.Idempotency{Store: cfg.Store}, Limiter: &web.Limiter{Now: cfg.Now}, Rate: web.Rate{PerSecond: cfg.RateLimit}, CursorKey: cursor[:], Now: cfg.Now, Log: cfg.Log,
-		Ready: s.ready, Administrator: s.isAdministrator, Metrics: s.metricsHandler(), Docs: api.Docs{OpenAPI: apidocs.JSON(), HTML: apidocs.HTML(), Asset: apidocs.Asset}, SyncWait: 5 * time.Second}
+		Ready: s.ready, Administrator: s.administrator, Metrics: s.metricsHandler(), Docs: api.Docs{OpenAPI: apidocs.JSON(), HTML: apidocs.HTML(), Asset: apidocs.Asset}, SyncWait: 5 * time.Second}
 	a.Routes(s.Mux)
 	webui.Routes(s.Mux, s.CreateAdministrator)
 }

@@ -75,9 +75,9 @@ func (s *Server) CreateAdministrator(ctx context.Context, link, email, name, pas
 	})
 }
 
-// isAdministrator says whether a token is that of the administrator made
-// through the link.
-func (s *Server) isAdministrator(ctx context.Context, token string) bool {
+// administrator says whether a token is that of the administrator made through
+// the link, and who that is.
+func (s *Server) administrator(ctx context.Context, token string) (email string, ok bool) {
 	var a Administrator
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
 		v, err := tx.Meta(administratorKey)
@@ -86,5 +86,5 @@ func (s *Server) isAdministrator(ctx context.Context, token string) bool {
 		}
 		return json.Unmarshal([]byte(v), &a)
 	})
-	return err == nil && a.TokenHash != "" && subtle.ConstantTimeCompare([]byte(a.TokenHash), []byte(auth.HashToken(token))) == 1
+	return a.Email, err == nil && a.TokenHash != "" && subtle.ConstantTimeCompare([]byte(a.TokenHash), []byte(auth.HashToken(token))) == 1
 }

@@ -28,7 +28,7 @@ func (tx *Tx) PutClient(c tract.Client) (key int64, err error) {
 // Client reads a client by its id; ErrNotFound when there is none.
 func (tx *Tx) Client(id string) (c tract.Client, err error) {
 	var key int64
-	found, err := tx.one([]any{&key, js(&c)}, `select key, body from clients where id = $1`, id)
+	found, err := tx.one([]any{&key, js(&c)}, `select key, body from clients where id = $1 and body <> '{}'`, id)
 	if err == nil && !found {
 		err = ErrNotFound.With("no client %q", id)
 	}

@@ -52,6 +52,7 @@ type Store struct {
 	dbClock bool // transactions take the database's time
 	failed  chan struct{}
 	failure sync.Once
+	closing sync.Once
 	metrics Metrics
 }
 
@@ -136,8 +137,12 @@ func (s *Store) Engine() string { return s.engine.name() }
 // Watch adds a watcher. Call it before the first Update.
 func (s *Store) Watch(w Watcher) { s.watch = append(s.watch, w) }
 
-// Close waits for running transactions and closes the database.
-func (s *Store) Close() error { return s.engine.close() }
+// Close waits for running transactions and closes the database. Later calls do
+// nothing.
+func (s *Store) Close() (err error) {
+	s.closing.Do(func() { err = s.engine.close() })
+	return err
+}
 
 // Ping says whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.engine.ping(ctx) }

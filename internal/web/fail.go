@@ -78,6 +78,8 @@ func statusOf(k tract.Kind) int {
 		return http.StatusNotFound
 	case tract.KindConflict:
 		return http.StatusConflict
+	case tract.KindPrecondition:
+		return http.StatusPreconditionFailed
 	case tract.KindMismatch:
 		return http.StatusUnprocessableEntity
 	case tract.KindTooLarge:

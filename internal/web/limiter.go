@@ -46,24 +46,38 @@ type Limiter struct {
 	young, old map[string]*rate.Limiter
 }
 
-// Take uses up one call of the key and sets the RateLimit headers; when there is
-// none left it returns ErrRateLimited with the time to wait.
-func (l *Limiter) Take(w http.ResponseWriter, key string, r Rate) error {
-	r = r.orDefault()
+// Bucket is what calls are counted in.
+type Bucket struct {
+	Key  string
+	Rate Rate
+}
+
+// Take uses up one call in each bucket, in their order up to one that has none
+// left: then it returns ErrRateLimited with the time to wait, and the buckets
+// behind are untouched. The RateLimit headers are those of the bucket with the
+// least left.
+func (l *Limiter) Take(w http.ResponseWriter, buckets ...Bucket) error {
 	now := l.Now()
-	b := l.bucket(key, r, now)
-	ok := b.AllowN(now, 1)
-	left := max(0, b.TokensAt(now))
-	reset := 0
-	if left < 1 {
-		reset = int(math.Ceil((1 - left) / float64(r.PerSecond)))
-	}
-	h := w.Header()
-	h.Set("RateLimit-Limit", strconv.Itoa(r.PerSecond))
-	h.Set("RateLimit-Remaining", strconv.Itoa(int(left)))
-	h.Set("RateLimit-Reset", strconv.Itoa(reset))
-	if !ok {
-		return ErrRateLimited.Fact(retryAfter, reset)
+	least := math.Inf(1)
+	for _, one := range buckets {
+		r := one.Rate.orDefault()
+		b := l.bucket(one.Key, r, now)
+		ok := b.AllowN(now, 1)
+		left := max(0, b.TokensAt(now))
+		reset := 0
+		if left < 1 {
+			reset = int(math.Ceil((1 - left) / float64(r.PerSecond)))
+		}
+		if left < least || !ok {
+			least = left
+			h := w.Header()
+			h.Set("RateLimit-Limit", strconv.Itoa(r.PerSecond))
+			h.Set("RateLimit-Remaining", strconv.Itoa(int(left)))
+			h.Set("RateLimit-Reset", strconv.Itoa(reset))
+		}
+		if !ok {
+			return ErrRateLimited.Fact(retryAfter, reset)
+		}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func TestRateLimitAnswers(t *testing.T) {
 	m, _ := newMux(t)
 	ran := 0
 	m.Handle("POST /x", web.Platform, func(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
-		if err := lim.Take(w, r.Header.Get("client-id"), web.Rate{}); err != nil {
+		if err := lim.Take(w, web.Bucket{Key: r.Header.Get("client-id")}); err != nil {
 			return web.Answer{}, err
 		}
 		ran++
@@ -70,7 +70,7 @@ func TestRateLimitAnswers(t *testing.T) {
 func TestRatesAreSetPerKey(t *testing.T) {
 	clock := tracttest.NewClock()
 	lim := &web.Limiter{Now: clock.Now}
-	take := func(r web.Rate) bool { return lim.Take(httptest.NewRecorder(), "k", r) == nil }
+	take := func(r web.Rate) bool { return lim.Take(httptest.NewRecorder(), web.Bucket{Key: "k", Rate: r}) == nil }
 	slow := web.Rate{PerSecond: 1, Burst: 1}
 	if !take(slow) || take(slow) {
 		t.Fatal("one a second: first yes, second no")
@@ -93,7 +93,7 @@ func TestLimiterForgetsOldKeys(t *testing.T) {
 	clock := tracttest.NewClock()
 	lim := &web.Limiter{Now: clock.Now, Keys: 10}
 	one := web.Rate{PerSecond: 1, Burst: 1}
-	take := func(key string) bool { return lim.Take(httptest.NewRecorder(), key, one) == nil }
+	take := func(key string) bool { return lim.Take(httptest.NewRecorder(), web.Bucket{Key: key, Rate: one}) == nil }
 	take("busy")
 	for i := range 100 {
 		take(fmt.Sprint("key ", i))
@@ -114,7 +114,7 @@ func TestLimiterIsExactUnderConcurrency(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				if lim.Take(httptest.NewRecorder(), "k", web.Rate{}) == nil {
+				if lim.Take(httptest.NewRecorder(), web.Bucket{Key: "k"}) == nil {
 					mu.Lock()
 					passed++
 					mu.Unlock()

@@ -66,6 +66,8 @@ func TestHostileRequests(t *testing.T) {
 		{"HT-04 OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", []int{404}, nil},
 		{"HT-04 TRACE", "TRACE /b/ HTTP/1.1\r\nHost: x\r\n\r\n", []int{405}, nil},
 		{"absolute form", "GET http://evil.example/b/ HTTP/1.1\r\nHost: x\r\n\r\n", []int{200}, []string{"GET /b/ "}},
+		{"HT-11 HTTP/2 is not spoken", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00" + strings.Repeat("\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08", 10_000), []int{404}, nil},
+		{"HT-11 upgrade to it neither", "GET /b/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", []int{200}, []string{"GET /b/ "}},
 		{"not HTTP", "\x16\x03\x01\x00\xa5", []int{400}, nil},
 	}
 	for _, tt := range tests {
