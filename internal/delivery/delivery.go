@@ -128,6 +128,9 @@ func New(cfg Config) *Dispatcher {
 // ctx ends; then it lets calls in flight finish and gives its lanes back.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	if _, err := d.cfg.Store.RegisterReplica(ctx, d.cfg.Name); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was told to stop before it began
+		}
 		return err
 	}
 	d.beatAt.Store(d.cfg.Now().UnixNano())

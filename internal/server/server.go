@@ -235,6 +235,9 @@ func (s *Server) sweep(ctx context.Context) error {
 			if _, err := tx.DeleteExpired(sweepRows); err != nil {
 				return err
 			}
+			if err := tx.RetireReplicas(sweepRows); err != nil {
+				return err
+			}
 			_, err := tx.DeleteIdempotencyBefore(tx.Now.Add(-keyMemory), sweepRows)
 			return err
 		})

@@ -109,10 +109,10 @@ func (e *postgres) update(ctx context.Context, fn func(*Tx) error, _ bool) error
 			}
 		}
 		if err = e.once(ctx, fn); !again(err) {
-			break
+			return err
 		}
 	}
-	return err
+	return e.failed(err) // it lost to others each time
 }
 
 // again says whether a transaction that failed may simply be run anew: nothing
@@ -183,6 +183,10 @@ func (e *postgres) unavailable(err error) error {
 	if again(err) {
 		return err
 	}
+	return e.failed(err)
+}
+
+func (e *postgres) failed(err error) error {
 	e.s.metrics.Failures.add(1)
 	e.s.log.Error("transaction failed", "error", err)
 	return ErrUnavailable.Because(err)
@@ -197,9 +201,11 @@ func (e *postgres) view(ctx context.Context, fn func(*Tx) error) error {
 	p := &pgTx{ctx: ctx, c: c.Conn(), held: []query{{sql: "begin isolation level repeatable read read only"}}}
 	defer p.rollback()
 	tx := &Tx{ctx: ctx, s: e.s, c: p, Now: e.s.now()}
-	err = guarded(fn, tx)
-	if err == nil && tx.err != nil {
+	if err = guarded(fn, tx); err == nil {
 		err = tx.err
+	}
+	if tx.err != nil {
+		return ErrUnavailable.Because(err)
 	}
 	return err
 }
