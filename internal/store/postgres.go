@@ -25,6 +25,8 @@ type postgres struct {
 	jobs chan *threadJob
 	quit chan struct{}
 	done sync.WaitGroup
+
+	hints hints
 }
 
 func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
@@ -47,6 +49,8 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	e := &postgres{s: s, pool: pool, jobs: make(chan *threadJob, 4*mostShared), quit: make(chan struct{})}
+	e.hints.init(s, cfg.ConnConfig, pool)
+	s.Watch(&e.hints)
 	if err := e.prepare(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -79,10 +83,13 @@ func (e *postgres) prepare(ctx context.Context) error {
 
 func (e *postgres) name() string                   { return "postgres" }
 func (e *postgres) ping(ctx context.Context) error { return e.pool.Ping(ctx) }
+func (e *postgres) listen()                        { e.hints.listen() }
+func (e *postgres) hinted() bool                   { return e.hints.hinted() }
 
 func (e *postgres) close() error {
 	close(e.quit)
 	e.done.Wait()
+	e.hints.close()
 	e.pool.Close()
 	return nil
 }

@@ -13,11 +13,13 @@ func (s *Store) RegisterReplica(ctx context.Context, name string) (id int64, err
 		if err := tx.exec(`delete from replicas where name = $1`, name); err != nil {
 			return err
 		}
+		tx.commit.Lanes = true
 		_, err := tx.writeOne([]any{&id}, `insert into replicas (name, started_at, heartbeat_at) values ($1, $2, $2) returning id`, name, tx.Now)
 		return err
 	})
 	if err == nil {
 		s.replica.Store(id)
+		s.engine.listen()
 	}
 	return id, err
 }
@@ -36,14 +38,26 @@ func (s *Store) Heartbeat(ctx context.Context) (alive bool, err error) {
 // LeaveReplica gives back everything this process was sending.
 func (s *Store) LeaveReplica(ctx context.Context) error {
 	return s.Update(ctx, func(tx *Tx) error {
+		tx.commit.Lanes = true
 		return tx.exec(`delete from replicas where id = $1`, s.replica.Load())
 	})
 }
 
 // CountReplicas is how many processes dispatch.
 func (tx *Tx) CountReplicas() (n int, err error) {
-	_, err = tx.one([]any{&n}, `select count(*) from replicas where heartbeat_at > $1`, tx.Now.Add(-aliveFor))
-	return n, err
+	ids, err := tx.ListReplicas()
+	return len(ids), err
+}
+
+// ListReplicas returns the numbers of the processes that dispatch.
+func (tx *Tx) ListReplicas() (ids []int64, err error) {
+	err = tx.each(func(r row) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `select id from replicas where heartbeat_at > $1 order by id`, tx.Now.Add(-aliveFor))
+	return ids, err
 }
 
 // IsReplica says whether a number is this process' own.
