@@ -158,6 +158,10 @@ type world struct {
 	tool, channel     *receiver
 	key               *ecdsa.PrivateKey
 	jwt               atomic.Pointer[string]
+	pick              func() string                            // which server to call; nil = addr
+	saw               func(addr string, status int, err error) // hears of every call; may be nil
+	more              []*receiver                              // further tools that hear everything
+	heard             int                                      // of what the tool heard: looked at for an answer
 
 	mu    sync.Mutex // guards the acknowledgements
 	acked []ack
@@ -174,18 +178,22 @@ type ack struct {
 // receiver records what arrives, in order.
 type receiver struct {
 	*httptest.Server
-	mu   sync.Mutex // guards got
+	delay time.Duration // before it answers; set before it is called
+
+	mu   sync.Mutex // guards the rest
 	got  []received
 	seen map[string][32]byte // webhook-id to body
 	bad  []string
 }
 
 type received struct {
-	user string
-	id   int64
-	seq  int64
-	text string
-	hook string
+	user  string
+	id    int64
+	seq   int64
+	text  string
+	hook  string
+	owner string // of the thread
+	epoch int64
 }
 
 func newReceiver(t *testing.T, read func([]byte) (received, bool)) *receiver {
@@ -196,6 +204,9 @@ func newReceiver(t *testing.T, read func([]byte) (received, bool)) *receiver {
 			return // the server died while it sent
 		}
 		id, sum := req.Header.Get("webhook-id"), sha256.Sum256(body)
+		if r.delay > 0 {
+			defer wait(r.delay)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if old, again := r.seen[id]; again {
@@ -233,7 +244,9 @@ func readTool(body []byte) (received, bool) {
 		Text string `json:"text"`
 	}
 	_ = json.Unmarshal([]byte(m.MessageBody), &el)
-	return received{user: m.UserID, id: m.MessageID, seq: int64(seq), text: el.Text}, true
+	owner, _ := meta["thread_owner"].(string)
+	epoch, _ := meta["control_epoch"].(float64)
+	return received{user: m.UserID, id: m.MessageID, seq: int64(seq), text: el.Text, owner: owner, epoch: int64(epoch)}, true
 }
 
 func readChannel(body []byte) (received, bool) {
@@ -302,12 +315,7 @@ func (w *world) apply(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.key = key
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "desk.example"}, DNSNames: []string{"desk.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{"desk.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), "tract.yaml": fmt.Sprintf(`version: 1
+	files := map[string]string{"desk.pem": certificate(t, key, "desk.example"), "tract.yaml": fmt.Sprintf(`version: 1
 clients:
   - id: acme
     name: Acme
@@ -317,6 +325,22 @@ clients:
     businesses:
       - {id: 1, name: One, external_chat_tools: [desk], channels: [{platform: webhook, url: %q, secret: "channel-secret"}]}
 `, faultToken, w.channel.URL)}
+	w.applyFiles(t, files)
+}
+
+func certificate(t *testing.T, key *ecdsa.PrivateKey, name string) string {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// applyFiles writes files and applies tract.yaml of them.
+func (w *world) applyFiles(t *testing.T, files map[string]string) {
+	t.Helper()
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -364,7 +388,11 @@ func (w *world) call(method, path string, body any, header map[string]string) (i
 	if err != nil {
 		return 0, nil, err
 	}
-	req, err := http.NewRequest(method, "http://"+w.addr+path, bytes.NewReader(b))
+	addr := w.addr
+	if w.pick != nil {
+		addr = w.pick()
+	}
+	req, err := http.NewRequest(method, "http://"+addr+path, bytes.NewReader(b))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -373,6 +401,13 @@ func (w *world) call(method, path string, body any, header map[string]string) (i
 		req.Header.Set(k, v)
 	}
 	res, err := w.http.Do(req)
+	if w.saw != nil {
+		status := 0
+		if err == nil {
+			status = res.StatusCode
+		}
+		w.saw(addr, status, err)
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -395,22 +430,35 @@ func (w *world) toolHeaders(key string) map[string]string {
 // prepare gets the tool its token and registers its hooks.
 func (w *world) prepare(t *testing.T) {
 	t.Helper()
-	body, _ := json.Marshal(map[string]string{"fqdn": "desk.example", "client_id": "acme", "timestamp": time.Now().UTC().Format("2006-01-02T15:04:05Z")})
+	jwt := w.token(t, w.key, "desk.example", "6f1c3f0e-7d5c-4b62-9a44-0d6a4a1f2b3c")
+	w.jwt.Store(&jwt)
+	w.register(t, jwt, w.tool, "message/receive", "conversation_state/waiting")
+}
+
+// token gets a tool its token.
+func (w *world) token(t *testing.T, key *ecdsa.PrivateKey, fqdn, certificate string) string {
+	t.Helper()
+	body, _ := json.Marshal(map[string]string{"fqdn": fqdn, "client_id": "acme", "timestamp": time.Now().UTC().Format("2006-01-02T15:04:05Z")})
 	sum := sha256.Sum256(body)
-	sig, err := ecdsa.SignASN1(rand.Reader, w.key, sum[:])
+	sig, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, out, err := w.call("POST", "/tract/management/token/issue/", json.RawMessage(body), map[string]string{"Signature-256": base64.StdEncoding.EncodeToString(sig), "SignatureCertUUID": "6f1c3f0e-7d5c-4b62-9a44-0d6a4a1f2b3c"})
+	status, out, err := w.call("POST", "/tract/management/token/issue/", json.RawMessage(body), map[string]string{"Signature-256": base64.StdEncoding.EncodeToString(sig), "SignatureCertUUID": certificate})
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("token: %d %v %v", status, out, err)
 	}
-	jwt := out["token"].(string)
-	w.jwt.Store(&jwt)
-	for _, h := range [][2]string{{"message", "receive"}, {"conversation_state", "waiting"}} {
-		status, out, err := w.call("POST", "/tract/hooks/register/", map[string]string{"category": h[0], "subcategory": h[1], "url": w.tool.URL + "/" + h[0]}, map[string]string{"Authorization": "Bearer " + jwt})
+	return out["token"].(string)
+}
+
+// register has a tool hear of events.
+func (w *world) register(t *testing.T, jwt string, to *receiver, events ...string) {
+	t.Helper()
+	for _, e := range events {
+		category, subcategory, _ := strings.Cut(e, "/")
+		status, out, err := w.call("POST", "/tract/hooks/register/", map[string]string{"category": category, "subcategory": subcategory, "url": to.URL + "/" + category}, map[string]string{"Authorization": "Bearer " + jwt})
 		if err != nil || status != http.StatusOK {
-			t.Fatalf("register: %d %v %v", status, out, err)
+			t.Fatalf("register %s: %d %v %v", e, status, out, err)
 		}
 	}
 }
@@ -471,16 +519,13 @@ func (w *world) fail(err error) {
 
 // answer replies as the tool to every tenth message it hears.
 func (w *world) answer(ctx context.Context) {
-	for next := 0; ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		w.tool.mu.Lock()
-		var todo []received
-		if next < len(w.tool.got) {
-			todo = slices.Clone(w.tool.got[next:])
-			next = len(w.tool.got)
-		}
+		todo := slices.Clone(w.tool.got[w.heard:])
+		w.heard = len(w.tool.got)
 		w.tool.mu.Unlock()
 		for i, r := range todo {
-			if r.text == "" || i%10 != 0 {
+			if r.text == "" || i%10 != 0 || strings.HasPrefix(r.text, "quiet ") {
 				continue
 			}
 			text := fmt.Sprintf("re: %s (%d)", r.text, r.id)
@@ -561,7 +606,7 @@ func (w *world) check(t *testing.T, kills int) {
 		}
 		perUser[a.user] = a.id
 	}
-	for _, r := range []*receiver{w.tool, w.channel} {
+	for _, r := range append([]*receiver{w.tool, w.channel}, w.more...) {
 		for _, bad := range r.bad {
 			t.Error(bad)
 		}
@@ -583,15 +628,17 @@ func (w *world) check(t *testing.T, kills int) {
 			}
 		}
 	}
-	seqs := map[string][]int64{}
-	for _, g := range w.tool.got {
-		seqs[g.user] = append(seqs[g.user], g.seq)
-	}
-	for user, s := range seqs {
-		slices.Sort(s)
-		for i, n := range s {
-			if n != int64(i+1) {
-				t.Fatalf("delivery_seq of %s has a gap or double at %d: %d", user, i+1, n)
+	for _, r := range append([]*receiver{w.tool}, w.more...) {
+		seqs := map[string][]int64{}
+		for _, g := range r.got {
+			seqs[g.user] = append(seqs[g.user], g.seq)
+		}
+		for user, s := range seqs {
+			slices.Sort(s)
+			for i, n := range s {
+				if n != int64(i+1) {
+					t.Fatalf("delivery_seq of %s has a gap or double at %d: %d", user, i+1, n)
+				}
 			}
 		}
 	}

@@ -69,8 +69,8 @@ const (
 	lanePayloads   = 16
 	payloadBytes   = 64 << 20
 	heartbeatEvery = 3 * time.Second
-	sweepEvery     = time.Second     // what a dead replica had is taken over a second after its lease; see look
-	sweepAlone     = 5 * time.Second // where there is no other replica
+	lookEvery      = 500 * time.Millisecond // what a dead replica had is taken over so soon after its lease ended
+	sweepAlone     = 5 * time.Second        // where there is no other replica
 	// leaseMargin is the time since the last heartbeat after which nothing new
 	// is sent: an attempt begun before then ends before others take over.
 	leaseMargin = 8 * time.Second

@@ -12,7 +12,7 @@ import (
 const (
 	claimPage = 500
 	// looksAWhole is how many looks, at most, lie between two sweeps.
-	looksAWhole = 10
+	looksAWhole = 20
 	// sweepsAfter is how many sweeps follow a change of who lives: one passes
 	// over lanes that a commit holds just then.
 	sweepsAfter = 3
@@ -22,7 +22,7 @@ func (d *Dispatcher) sweepEvery() time.Duration {
 	if d.alone() {
 		return sweepAlone
 	}
-	return sweepEvery
+	return lookEvery
 }
 
 // alone says that no other process can send from this store, or change it.
