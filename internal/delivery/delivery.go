@@ -234,6 +234,7 @@ func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	}
 	d.mu.Unlock()
 	close(d.done)
+	d.handBack()
 	d.wg.Wait()
 	d.mu.Lock()
 	d.unmarked = true

@@ -108,3 +108,28 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 	d.refresh(ctx)
 	d.writeHealth(ctx)
 }
+
+// handBack gives back what waits, before the calls in flight have ended: the
+// slowest of them keeps no other lane from being taken up.
+func (d *Dispatcher) handBack() {
+	if d.alone() {
+		return
+	}
+	var waiting []store.Lane
+	d.mu.Lock()
+	for k, l := range d.lanes {
+		if l.open() && !l.busy && l.marks == 0 {
+			waiting = append(waiting, store.Lane{LaneKey: k, Fence: l.fence})
+			d.forget(l)
+		}
+	}
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for page := range slices.Chunk(waiting, claimPage) {
+		if err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.FreeLanes(page) }); err != nil {
+			d.cfg.Log.Warn("lanes not handed back", "error", err)
+			return // they are when the process has left
+		}
+	}
+}
