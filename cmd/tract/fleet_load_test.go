@@ -61,6 +61,19 @@ func (f *fleet) write(name, text string) (int64, error) {
 	return id, nil
 }
 
+// tell logs a message of a user without a key and once: it counts if it was
+// acknowledged, and may be there if it was not.
+func (f *fleet) tell(name, text string) {
+	status, out, err := f.call("POST", "/v1.0/log_message_from_user/", map[string]any{"user": map[string]string{"auth_id": name}, "message_body": text, "message_type": 0, "business_id": 1},
+		map[string]string{"Authorization": "Bearer " + faultToken, "client-id": "acme"})
+	if err != nil || status != http.StatusOK {
+		return
+	}
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
+	f.acked = append(f.acked, ack{name, number(out["message_id"]), text})
+}
+
 // load begins a round: users write, the desk answers, both tools fight for the
 // control of some threads, until stop is called.
 func (f *fleet) load(t *testing.T) (stop func()) {
@@ -71,7 +84,10 @@ func (f *fleet) load(t *testing.T) (stop func()) {
 	for i := range writers {
 		wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				if _, err := f.write(writer(i), fmt.Sprintf("%s says %d in round %d", writer(i), n, f.round)); err != nil {
+				text := fmt.Sprintf("%s says %d in round %d", writer(i), n, f.round)
+				if i%2 == 1 { // commands without a key share transactions
+					f.tell(writer(i), text)
+				} else if _, err := f.write(writer(i), text); err != nil {
 					f.fail(err)
 					return
 				}
@@ -160,8 +176,6 @@ func (c *controlled) begin(t *testing.T, f *fleet) {
 // fight makes operations, one after the other, until ctx ends.
 func (c *controlled) fight(ctx context.Context, f *fleet, worker int, by string) {
 	seen := c.start.epoch
-	begun := time.Now()
-	_ = begun
 	for ctx.Err() == nil {
 		op := operation{kind: []string{"read", "send", "pass", "take", "take"}[mathrand.IntN(5)], by: by}
 		switch op.kind {
