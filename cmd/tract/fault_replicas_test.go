@@ -96,7 +96,7 @@ func (f *fleet) busy(t *testing.T) *replica {
 // sending, and holds the time against the promise.
 func (f *fleet) taken(t *testing.T, r *replica, since time.Time) (none bool) {
 	t.Helper()
-	wait(50 * time.Millisecond) // what it had sent is committed or not by now
+	wait(200 * time.Millisecond) // what it had sent is committed or not by now
 	lanes := f.open(t, r)
 	n := len(lanes)
 	if n == 0 {
