@@ -196,6 +196,21 @@ func (im *Importer) Queue(tx *store.Tx, up *Upload) error { return tx.QueueTask(
 // Wake makes Run look for tasks at once.
 func (im *Importer) Wake() { token(im.wake) }
 
+// The three methods of store.Watcher: a task may be another process's.
+
+// Appending does nothing.
+func (im *Importer) Appending([]store.LaneKey) {}
+
+// Aborted does nothing.
+func (im *Importer) Aborted([]store.LaneKey) {}
+
+// Committed looks for tasks when one was queued.
+func (im *Importer) Committed(c *store.Commit) {
+	if c.Tasks || c.Missed {
+		im.Wake()
+	}
+}
+
 // Discard drops an upload that was not queued. What it cannot drop goes later.
 func (im *Importer) Discard(ctx context.Context, up *Upload) {
 	ctx = context.WithoutCancel(ctx)

@@ -101,7 +101,7 @@ func (m *models) Appending([]store.LaneKey) {}
 func (m *models) Aborted([]store.LaneKey)   {}
 
 func (m *models) Committed(c *store.Commit) {
-	if len(c.Configs) > 0 {
+	if len(c.Configs) > 0 || c.Missed {
 		token(m.look)
 	}
 }

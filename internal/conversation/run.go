@@ -15,8 +15,12 @@ type toolJob struct {
 	Tool tract.ReceiverID `json:"tool"`
 }
 
-// look is how often timers and jobs are looked for.
+// look is how often the time is compared with that of the next timer or job.
 const look = 200 * time.Millisecond
+
+// lookAnyway is how many looks later the store is read whatever this process
+// knows: who sets a timer fires it, but may die before.
+const lookAnyway = 10
 
 // page is how many threads, timers or jobs are taken at a time.
 const page = 100
@@ -25,17 +29,26 @@ const page = 100
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
-	for {
+	for idle := lookAnyway; ; idle++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+		if idle < lookAnyway && !s.watches.due(s.Store.Now()) {
+			continue
+		}
+		idle = 0
+		s.watches.looked()
 		if _, err := s.FireDue(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("timers failed", "error", err)
 		}
 		if _, err := s.DoJobs(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("jobs failed", "error", err)
+		}
+		var next time.Time
+		if err := s.Store.View(ctx, func(tx *store.Tx) (err error) { next, err = tx.NextWork(); return err }); err == nil {
+			s.watches.until(next)
 		}
 	}
 }
@@ -166,17 +179,41 @@ type watches struct {
 	mu   sync.Mutex // guards all
 	all  map[int64]map[chan struct{}]struct{}
 	each map[chan store.ThreadChange]int64 // by client; 0 = every client
+	work bool                              // timers or jobs changed since they were looked at
+	next time.Time                         // when the next of them is due; zero = none
+}
+
+// due says whether a timer or job may be due.
+func (w *watches) due(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.work || !w.next.IsZero() && !now.Before(w.next)
+}
+
+// looked is called before timers and jobs are read, until after.
+func (w *watches) looked() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.work, w.next = false, time.Time{}
+}
+
+func (w *watches) until(next time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = next
 }
 
 func (w *watches) Appending([]store.LaneKey) {}
 func (w *watches) Aborted([]store.LaneKey)   {}
 
 func (w *watches) Committed(c *store.Commit) {
-	if len(c.Threads) == 0 {
+	work := c.Timers || c.Jobs || c.Missed
+	if len(c.Threads) == 0 && !work {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.work = w.work || work
 	for _, t := range c.Threads {
 		for ch := range w.all[t.Thread] {
 			select {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,8 +69,8 @@ const (
 	lanePayloads   = 16
 	payloadBytes   = 64 << 20
 	heartbeatEvery = 3 * time.Second
-	sweepEvery     = time.Second     // what a dead replica had is taken over a second after its lease
-	sweepAlone     = 5 * time.Second // where there is no other replica
+	lookEvery      = 500 * time.Millisecond // what a dead replica had is taken over so soon after its lease ended
+	sweepAlone     = 5 * time.Second        // where there is no other replica
 	// leaseMargin is the time since the last heartbeat after which nothing new
 	// is sent: an attempt begun before then ends before others take over.
 	leaseMargin = 8 * time.Second
@@ -83,6 +84,7 @@ type Dispatcher struct {
 
 	marked chan struct{} // a token when there are marks, or no more will come
 	kick   chan struct{} // a token when lanes are in doubt
+	nudge  chan struct{} // a token when others changed what a sweep finds
 	beatAt atomic.Int64  // unix nanoseconds of the last heartbeat; 0 = not running
 
 	mu        sync.Mutex // guards everything below
@@ -93,7 +95,9 @@ type Dispatcher struct {
 	retrying  int
 	clients   map[int64]int // in flight, by client
 	bytes     int           // of payloads in memory
-	replicas  int           // that share the endpoints
+	living    []int64       // replicas that share the endpoints, as they were read last
+	sweeps    int           // that are due
+	looks     int           // since the last sweep
 	marks     []*mark       // not yet written, in the order of the attempts
 	unmarked  bool          // no more marks will come
 	stopping  bool
@@ -118,7 +122,7 @@ func New(cfg Config) *Dispatcher {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	d := &Dispatcher{cfg: cfg, done: make(chan struct{}), marked: make(chan struct{}, 1), kick: make(chan struct{}, 1), replicas: 1,
+	d := &Dispatcher{cfg: cfg, done: make(chan struct{}), marked: make(chan struct{}, 1), kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		lanes: map[store.LaneKey]*lane{}, endpoints: map[int64]*endpoint{}, clients: map[int64]int{}, meetings: map[introduction]*meeting{}, doubts: map[store.LaneKey]time.Time{}}
 	cfg.Store.Watch(d)
 	return d
@@ -128,6 +132,9 @@ func New(cfg Config) *Dispatcher {
 // ctx ends; then it lets calls in flight finish and gives its lanes back.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	if _, err := d.cfg.Store.RegisterReplica(ctx, d.cfg.Name); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was told to stop before it began
+		}
 		return err
 	}
 	d.beatAt.Store(d.cfg.Now().UnixNano())
@@ -150,6 +157,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			d.leave()
 			return nil
 		case <-sweeps.C:
+			d.look(ctx)
+		case <-d.nudge:
 			d.sweep(ctx)
 		case <-d.kick:
 			d.resolve(ctx)
@@ -216,47 +225,6 @@ func (d *Dispatcher) reregister(ctx context.Context) error {
 	return nil
 }
 
-func (d *Dispatcher) sweepEvery() time.Duration {
-	if d.alone() {
-		return sweepAlone
-	}
-	return sweepEvery
-}
-
-// alone says that no other process can send from this store, or change it.
-func (d *Dispatcher) alone() bool { return d.cfg.Store.Engine() == "sqlite" }
-
-// sweep takes over open lanes whose owner is dead, looks at those in doubt, and
-// whether endpoints changed elsewhere.
-func (d *Dispatcher) sweep(ctx context.Context) {
-	for ctx.Err() == nil {
-		var taken []store.Lane
-		replicas := 0
-		err := d.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
-			if taken, err = tx.ClaimLanes(claimPage); err != nil {
-				return err
-			}
-			replicas, err = tx.CountReplicas()
-			return err
-		})
-		if err != nil {
-			if ctx.Err() == nil {
-				d.cfg.Log.Warn("take-over failed", "error", err)
-			}
-			return
-		}
-		d.adoptLanes(taken, replicas)
-		if len(taken) < claimPage {
-			break
-		}
-	}
-	d.resolve(ctx)
-	d.refresh(ctx)
-	d.writeHealth(ctx)
-}
-
-const claimPage = 500
-
 // stop lets what is in flight end and writes what came of it.
 func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	d.mu.Lock()
@@ -266,6 +234,7 @@ func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	}
 	d.mu.Unlock()
 	close(d.done)
+	d.handBack()
 	d.wg.Wait()
 	d.mu.Lock()
 	d.unmarked = true
@@ -353,6 +322,7 @@ const commitLimit = 20 * time.Second
 
 // Committed takes what a commit appended.
 func (d *Dispatcher) Committed(c *store.Commit) {
+	d.nudged(c)
 	if len(c.Appends) == 0 && len(c.Endpoints) == 0 {
 		return
 	}
@@ -373,6 +343,9 @@ func (d *Dispatcher) appended(a *store.Append) {
 	l := d.lane(a.Lane)
 	l.pins--
 	if !d.cfg.Store.IsReplica(a.State.Owner) || d.stopping {
+		if !slices.Contains(d.living, a.State.Owner) {
+			d.sweeps = max(d.sweeps, 1) // it died while this was on its way
+		}
 		d.tidy(l)
 		return
 	}
@@ -388,12 +361,9 @@ func (d *Dispatcher) appended(a *store.Append) {
 }
 
 // adoptLanes takes lanes that the store says are ours.
-func (d *Dispatcher) adoptLanes(lanes []store.Lane, replicas int) {
+func (d *Dispatcher) adoptLanes(lanes []store.Lane) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if replicas > 0 {
-		d.replicas = replicas
-	}
 	for _, s := range lanes {
 		d.adopt(s)
 	}

@@ -61,7 +61,7 @@ func (d *Dispatcher) window(e *endpoint) int {
 	if e.row.Kind == store.EndpointBot {
 		return botWindow
 	}
-	return max(1, int(e.size)/d.replicas)
+	return max(1, int(e.size)/max(1, len(d.living)))
 }
 
 // grow widens the window after a success while it is in use.
@@ -216,7 +216,7 @@ func (d *Dispatcher) claimEndpoint(id int64) {
 			}); err != nil {
 				return err
 			}
-			d.adoptLanes(lanes, 0)
+			d.adoptLanes(lanes)
 			if len(lanes) < claimPage || d.stopped() {
 				return nil
 			}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -406,6 +407,48 @@ func TestLateMarksChangeNothing(t *testing.T) {
 	}
 	if diff := fmt.Sprint(b.net.bodies("tool")); diff != "[x 0 x 1 x 2]" {
 		t.Errorf("the other sent %s", diff)
+	}
+}
+
+// A process that stops gives back what waits at once, and what it is calling for
+// when the call has ended.
+func TestHandBack(t *testing.T) {
+	o := tracttest.Fresh(t, "postgres")
+	a, clk := loop(t, o, 3)
+	b := a.two(t, o, clk.Now)
+	arrived, end := make(chan struct{}, 8), make(chan struct{})
+	a.net.host("tool", func(c *call) *safehttp.Response {
+		arrived <- struct{}{}
+		<-end
+		return answer(200, "")(c)
+	})
+	b.net = newNetwork()
+	b.cfg.HTTP = b.net
+	b.net.host("tool", answer(200, ""))
+	e := a.hook("crm", "message", "receive", "https://tool/")
+	a.cfg.InFlight, a.cfg.PerClient = 1, 1
+	a.run()
+	b.run()
+	await(t, "registration", nil, func() bool { return a.d.Ready() && b.d.Ready() })
+	for _, thread := range a.threads {
+		a.add(thread, e.ID, "crm", fmt.Sprint(thread))
+	}
+	a.add(a.threads[0], e.ID, "crm", "next")
+	<-arrived
+	a.cancel()
+	others := fmt.Sprintf("[%d %d]", a.threads[1], a.threads[2])
+	await(t, "what waited", nil, func() bool {
+		sent := b.net.bodies("tool")
+		slices.Sort(sent)
+		return fmt.Sprint(sent) == others
+	})
+	close(end)
+	await(t, "what was being called for", nil, func() bool { return b.settled(e.ID) })
+	if sent := b.net.bodies("tool"); len(sent) != 3 || sent[2] != "next" {
+		t.Errorf("the other sent %v", sent)
+	}
+	if n := len(a.net.to("tool")); n != 1 {
+		t.Errorf("the one that stopped sent %d", n)
 	}
 }
 

@@ -104,6 +104,7 @@ func New(cfg Config) (*Server, error) {
 		},
 		Alarm: func(code string) { alarms.WithLabelValues(code).Inc() }})
 	s.Imports = bot.NewImporter(cfg.Store, cfg.DataDir, cfg.Log)
+	cfg.Store.Watch(s.Imports)
 	s.Delivery = delivery.New(delivery.Config{Store: cfg.Store, HTTP: client, Sealer: sealer, Log: cfg.Log, Now: cfg.Now, Bot: s.Bot.Turn, Name: cfg.Name, Ladder: cfg.Ladder,
 		Metrics: delivery.NewMetrics(s.Registry), Observe: cfg.Observe, Alarm: func(code string, _, _ int64) { alarms.WithLabelValues(code).Inc() }})
 	s.Manifest = manifest.New(ManifestConfig(cfg.Store, sealer, s.Auth, policy))
@@ -233,6 +234,9 @@ func (s *Server) sweep(ctx context.Context) error {
 		}
 		err := s.Store.UpdateLow(ctx, func(tx *store.Tx) error {
 			if _, err := tx.DeleteExpired(sweepRows); err != nil {
+				return err
+			}
+			if err := tx.RetireReplicas(sweepRows); err != nil {
 				return err
 			}
 			_, err := tx.DeleteIdempotencyBefore(tx.Now.Add(-keyMemory), sweepRows)

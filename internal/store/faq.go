@@ -255,6 +255,7 @@ func (tx *Tx) DeleteParts(task int64, from, to int) (int64, error) {
 
 // QueueTask lets a task run whose file is complete.
 func (tx *Tx) QueueTask(seq int64) error {
+	tx.commit.Tasks = true
 	return tx.exec(`update faq_tasks set state = 'waiting' where seq = $1 and state = 'uploading'`, seq)
 }
 
@@ -405,6 +406,7 @@ func (tx *Tx) ReleaseTasks() error {
 
 // ReleaseTask gives up a task that is held.
 func (tx *Tx) ReleaseTask(t Task) error {
+	tx.commit.Tasks = true
 	return tx.exec(`update faq_tasks set lease_until = 0 where seq = $1 and fence = $2 and state = 'running'`, t.Seq, t.Fence)
 }
 

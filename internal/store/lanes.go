@@ -235,6 +235,21 @@ func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
 	return out, err
 }
 
+// FreeLanes gives lanes of this replica back, those with the fences it knows:
+// any other takes them.
+func (tx *Tx) FreeLanes(lanes []Lane) error {
+	slices.SortFunc(lanes, func(a, b Lane) int {
+		return cmp.Or(cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Endpoint, b.Endpoint))
+	})
+	for _, l := range lanes {
+		if err := tx.exec(`update lanes set owner = 0, fence = fence + 1 where thread = $1 and endpoint = $2 and owner = $3 and fence = $4`, l.Thread, l.Endpoint, tx.s.replica.Load(), l.Fence); err != nil {
+			return err
+		}
+	}
+	tx.commit.Lanes = true
+	return nil
+}
+
 // ListOwnLanes returns open lanes of this replica, after a key.
 func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) (out []Lane, err error) {
 	err = tx.each(func(r row) error {

@@ -15,47 +15,6 @@ func sortLog(lines []LogLine) {
 	})
 }
 
-// RegisterReplica makes this process one that dispatches, and returns its number.
-// Two living processes never share a name: what had it before is dead, and its
-// lanes are free at once.
-func (s *Store) RegisterReplica(ctx context.Context, name string) (id int64, err error) {
-	err = s.Update(ctx, func(tx *Tx) error {
-		if err := tx.exec(`delete from replicas where name = $1`, name); err != nil {
-			return err
-		}
-		_, err := tx.writeOne([]any{&id}, `insert into replicas (name, started_at, heartbeat_at) values ($1, $2, $2) returning id`, name, tx.Now)
-		return err
-	})
-	if err == nil {
-		s.replica.Store(id)
-	}
-	return id, err
-}
-
-// Heartbeat says that this replica lives. It is false when others have given it
-// up meanwhile: then it must register anew.
-func (s *Store) Heartbeat(ctx context.Context) (alive bool, err error) {
-	err = s.Update(ctx, func(tx *Tx) error {
-		n, err := tx.count(`update replicas set heartbeat_at = $2 where id = $1 and heartbeat_at > $3`, s.replica.Load(), tx.Now, tx.Now.Add(-aliveFor))
-		alive = n == 1
-		return err
-	})
-	return alive, err
-}
-
-// LeaveReplica gives back everything this process was sending.
-func (s *Store) LeaveReplica(ctx context.Context) error {
-	return s.Update(ctx, func(tx *Tx) error {
-		return tx.exec(`delete from replicas where id = $1`, s.replica.Load())
-	})
-}
-
-// CountReplicas is how many processes dispatch.
-func (tx *Tx) CountReplicas() (n int, err error) {
-	_, err = tx.one([]any{&n}, `select count(*) from replicas where heartbeat_at > $1`, tx.Now.Add(-aliveFor))
-	return n, err
-}
-
 // Kinds of jobs.
 const (
 	JobHookDisabled = "hook_disabled" // a tool's message hook was disabled: {"tool"}
@@ -238,6 +197,3 @@ func (tx *Tx) JobsDue() (due bool, err error) {
 	_, err = tx.one([]any{&n}, `select count(*) from (select 1 from jobs where run_at <= $1 limit 1) due`, tx.Now)
 	return n > 0, err
 }
-
-// IsReplica says whether a number is this process' own.
-func (s *Store) IsReplica(id int64) bool { return id != 0 && id == s.replica.Load() }

@@ -25,6 +25,8 @@ type postgres struct {
 	jobs chan *threadJob
 	quit chan struct{}
 	done sync.WaitGroup
+
+	hints hints
 }
 
 func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
@@ -41,12 +43,16 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	set["synchronous_commit"] = "on"
 	set["statement_timeout"] = "15000"
 	set["lock_timeout"] = "10000"
-	set["idle_in_transaction_session_timeout"] = "15000"
+	// A closure takes milliseconds. Who is silent for so long was cut off or
+	// stopped, and others wait for the thread it holds.
+	set["idle_in_transaction_session_timeout"] = "5000"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	e := &postgres{s: s, pool: pool, jobs: make(chan *threadJob, 4*mostShared), quit: make(chan struct{})}
+	e.hints.init(s, cfg.ConnConfig, pool)
+	s.Watch(&e.hints)
 	if err := e.prepare(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -79,10 +85,13 @@ func (e *postgres) prepare(ctx context.Context) error {
 
 func (e *postgres) name() string                   { return "postgres" }
 func (e *postgres) ping(ctx context.Context) error { return e.pool.Ping(ctx) }
+func (e *postgres) listen()                        { e.hints.listen() }
+func (e *postgres) hinted() bool                   { return e.hints.hinted() }
 
 func (e *postgres) close() error {
 	close(e.quit)
 	e.done.Wait()
+	e.hints.close()
 	e.pool.Close()
 	return nil
 }
@@ -109,10 +118,10 @@ func (e *postgres) update(ctx context.Context, fn func(*Tx) error, _ bool) error
 			}
 		}
 		if err = e.once(ctx, fn); !again(err) {
-			break
+			return err
 		}
 	}
-	return err
+	return e.failed(err) // it lost to others each time
 }
 
 // again says whether a transaction that failed may simply be run anew: nothing
@@ -183,6 +192,10 @@ func (e *postgres) unavailable(err error) error {
 	if again(err) {
 		return err
 	}
+	return e.failed(err)
+}
+
+func (e *postgres) failed(err error) error {
 	e.s.metrics.Failures.add(1)
 	e.s.log.Error("transaction failed", "error", err)
 	return ErrUnavailable.Because(err)
@@ -197,9 +210,11 @@ func (e *postgres) view(ctx context.Context, fn func(*Tx) error) error {
 	p := &pgTx{ctx: ctx, c: c.Conn(), held: []query{{sql: "begin isolation level repeatable read read only"}}}
 	defer p.rollback()
 	tx := &Tx{ctx: ctx, s: e.s, c: p, Now: e.s.now()}
-	err = guarded(fn, tx)
-	if err == nil && tx.err != nil {
+	if err = guarded(fn, tx); err == nil {
 		err = tx.err
+	}
+	if tx.err != nil {
+		return ErrUnavailable.Because(err)
 	}
 	return err
 }

@@ -194,6 +194,10 @@ func idFloor(now time.Time) int64 {
 
 func (e *sqlite) name() string { return "sqlite" }
 
+// There is no other process to hear of.
+func (e *sqlite) listen()      {}
+func (e *sqlite) hinted() bool { return true }
+
 // One writer at a time needs no row locks.
 func (e *sqlite) forUpdate(sql, _ string) string  { return sql }
 func (e *sqlite) skipLocked(sql, _ string) string { return sql }

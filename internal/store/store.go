@@ -74,14 +74,22 @@ type Watcher interface {
 	Aborted(lanes []LaneKey)
 }
 
-// Commit is what one closure changed, for watchers.
+// Commit is what one closure changed, for watchers. What other processes
+// changed comes as well, without Appends, Threads and Timers, and with several
+// commits in one: see Store.Hinted.
 type Commit struct {
 	Appends   []Append
 	Threads   []ThreadChange
 	Timers    bool // a timer was set
 	Jobs      bool // a job was added
+	Tasks     bool // an import waits
+	Lanes     bool // a process gave its lanes back
 	Endpoints []int64
 	Configs   []int64 // clients whose configuration changed
+	// Missed says that other processes may have changed anything meanwhile.
+	Missed bool
+
+	elsewhere bool // by other processes
 }
 
 // ThreadChange names a thread whose log or state changed.
@@ -109,6 +117,9 @@ type engine interface {
 	// along saves nothing.
 	clockAndIDs() string
 	ping(ctx context.Context) error
+	// listen begins to hear of what other processes commit.
+	listen()
+	hinted() bool
 	name() string
 	close() error
 }
@@ -147,9 +158,17 @@ func (s *Store) Close() (err error) {
 // Ping says whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.engine.ping(ctx) }
 
+// Hinted says whether this process hears at once of what others change, as a
+// Commit. Hints only save looking: they may be lost, so whoever relies on them
+// looks now and then all the same, and often while this is false.
+func (s *Store) Hinted() bool { return s.engine.hinted() }
+
 // Failed is closed when the database can no longer be trusted to be durable;
 // the process should end and start again.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Now is the time of a transaction that began now.
+func (s *Store) Now() time.Time { return s.now() }
 
 // Metrics returns the store's counters.
 func (s *Store) Metrics() *Metrics { return &s.metrics }

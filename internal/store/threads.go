@@ -226,9 +226,10 @@ func (tx *Tx) ListDueTimers(now time.Time, limit int) (out []DueTimer, err error
 	return out, err
 }
 
-// NextTimer is when the next timer is due; the zero time when there is none.
-func (tx *Tx) NextTimer() (due time.Time, err error) {
-	_, err = tx.one([]any{at(&due)}, `select due_at from timers order by due_at limit 1`)
+// NextWork is when the next timer or job is due; the zero time when there is none.
+func (tx *Tx) NextWork() (due time.Time, err error) {
+	_, err = tx.one([]any{at(&due)}, `select at from (select * from (select due_at as at from timers order by due_at limit 1) timer
+		union all select * from (select run_at as at from jobs order by run_at limit 1) job) work order by at limit 1`)
 	return due, err
 }
 

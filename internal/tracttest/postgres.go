@@ -48,27 +48,9 @@ const keeper = `trap 'kill -QUIT $p; wait $p; rm -rf "$0"; exit 0' TERM
 wait $p`
 
 func startPostgres(bin string) (string, error) {
-	dir, err := os.MkdirTemp("", "tract-pg-")
+	dir, cred, err := initPostgres(bin)
 	if err != nil {
 		return "", err
-	}
-	var cred *syscall.Credential
-	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return "", fmt.Errorf("no user to run PostgreSQL as: %w", err)
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return "", err
-		}
-	}
-	init := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "tract", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-	init.Dir, init.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
-	if out, err := init.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	started := make(chan error, 1)
 	go func() {
@@ -86,12 +68,37 @@ func startPostgres(bin string) (string, error) {
 		return "", err
 	}
 	url := "postgres:///postgres?host=" + dir + "&user=tract"
-	return url, awaitPostgres(url)
-}
-
-func awaitPostgres(url string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	return url, awaitPostgres(ctx, url)
+}
+
+// initPostgres makes the files of a server, and says as whom to run it.
+func initPostgres(bin string) (dir string, cred *syscall.Credential, err error) {
+	if dir, err = os.MkdirTemp("", "tract-pg-"); err != nil {
+		return "", nil, err
+	}
+	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
+		u, err := user.Lookup("postgres")
+		if err != nil {
+			return "", nil, fmt.Errorf("no user to run PostgreSQL as: %w", err)
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			return "", nil, err
+		}
+	}
+	init := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "tract", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+	init.Dir, init.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
+	if out, err := init.CombinedOutput(); err != nil {
+		return "", nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return dir, cred, nil
+}
+
+func awaitPostgres(ctx context.Context, url string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
