@@ -36,6 +36,8 @@ type EntryMeta struct {
 	Owner    tract.ReceiverID `json:"owner,omitempty"`
 	Epoch    int64            `json:"epoch,omitempty"`
 	Metadata map[string]any   `json:"metadata,omitempty"`
+	// Template identifies what the message was written as, where texts were filled in.
+	Template string `json:"template,omitempty"`
 }
 
 // InsertEntry appends to a locked thread's log.
