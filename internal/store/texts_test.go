@@ -172,7 +172,7 @@ func TestTextsWereDocuments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, q := range []string{"drop table texts", "drop table text_changes", string(migration)} {
+		for _, q := range []string{"drop table texts", "drop table text_changes", "drop index entries_conversation", "create index entries_thread on entries (thread, id)", string(migration)} {
 			if _, err := db.Exec(q); err != nil {
 				t.Fatalf("%s: %v", q, err)
 			}

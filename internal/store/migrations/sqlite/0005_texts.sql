@@ -28,3 +28,9 @@ insert into texts (client, key, version, body)
 insert into text_changes (client, key, version, at, actor, via, body_before, body_after)
   select client, id, 1, updated_at, '', 'manifest', '', '{"in":{"":' || body || '}}' from config where kind = 'text';
 delete from config where kind = 'text';
+
+-- The log of a thread by conversation: a transcript reads nothing that came before
+-- or after. Within a thread ids and conversations grow together, so the order is
+-- that of the log.
+drop index entries_thread;
+create index entries_conversation on entries (thread, conversation, id);
