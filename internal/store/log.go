@@ -102,9 +102,12 @@ func (tx *Tx) Entry(id tract.MessageID) (Entry, error) {
 const (
 	listEntries = `select ` + entryColumns + ` from entries where thread = $1 and id > $2
 		and conversation >= coalesce((select conversation from entries where id = $2), 0) order by conversation, id limit $3`
-	recentEntries  = `select * from (select ` + entryColumns + ` from entries where thread = $1 order by conversation desc, id desc limit $2) newest order by id`
-	recentMessages = `select * from (select ` + entryColumns + ` from entries where thread = $1 and conversation >= $2 and (conversation, id) < ($2, $3)
-		and event = '' and sender <> 'haptik' order by conversation desc, id desc limit $4) newest order by id`
+	recentEntries = `select * from (select ` + entryColumns + ` from entries where thread = $1 order by conversation desc, id desc limit $2) newest order by id`
+	// It reads back from the end of the conversation and drops what is of the one
+	// before: to bound the reading by $2, too, makes PostgreSQL think that there is
+	// little to read, and read and sort the whole conversation.
+	recentMessages = `select * from (select ` + entryColumns + ` from entries where thread = $1 and (conversation, id) < ($2, $3)
+		and event = '' and sender <> 'haptik' order by conversation desc, id desc limit $4) newest where conversation = $2 order by id`
 )
 
 // ListEntries returns a thread's log after an id, oldest first.

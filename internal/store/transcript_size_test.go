@@ -71,7 +71,7 @@ func TestTranscriptAtSize(t *testing.T) {
 		} {
 			for _, plan := range plans(t, db, driver, q.sql, q.args) {
 				t.Logf("plan of the %s:\n%s", q.name, plan)
-				for _, bad := range []string{"seq scan", "scan entries", "rows removed by filter"} {
+				for _, bad := range []string{"seq scan", "scan entries", "bitmap", "rows removed by filter"} {
 					if strings.Contains(strings.ToLower(plan), bad) {
 						t.Errorf("the plan of the %s has %q:\n%s", q.name, bad, plan)
 					}
