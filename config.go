@@ -213,6 +213,8 @@ type Config struct {
 	// Channels and BotLanes give the endpoint of a business' channel and bot turns.
 	Channels map[int64]int64
 	BotLanes map[int64]int64
+	// Texts is the client's wording by key.
+	Texts map[string]Text
 }
 
 // Receiver is a tool as one business sees it.

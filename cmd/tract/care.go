@@ -129,6 +129,9 @@ func (s *Settings) examine(ctx context.Context, st *store.Store, key []byte, add
 	}); err != nil {
 		problems = append(problems, err)
 	}
+	var wording error
+	err = st.View(ctx, func(tx *store.Tx) (err error) { wording, err = missingTexts(tx); return err })
+	add("texts", errors.Join(wording, err), "add them to the declarative file, or with PUT /api/clients/CLIENT/texts/KEY; until then {{text:…}} is shown as written")
 	add("hooks and certificates", errors.Join(problems...), "enable hooks again with POST /tract/hooks/enable/; register new certificates with tract cert add")
 }
 

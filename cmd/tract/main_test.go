@@ -162,6 +162,14 @@ func TestDoctor(t *testing.T) {
 	if out := s.must("doctor"); strings.Contains(out, "WRONG") || !strings.Contains(out, "every log entry and page is intact") {
 		t.Errorf("doctor said %q", out)
 	}
+	worded := filepath.Join(s.dir, "worded.yaml")
+	if err := os.WriteFile(worded, []byte("version: 1\nclients: [{id: worded, texts: {a: '{{text:b}}'}}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.must("apply", "-f", worded)
+	if out, _, code := s.run("doctor"); code == 0 || !strings.Contains(out, "text a of client worded names the text b, which does not exist") {
+		t.Errorf("of a missing text the doctor said %q (exit %d)", out, code)
+	}
 	t.Setenv("TRACT_SECRET_KEY", strings.Repeat("ab", 32))
 	out, _, code := s.run("doctor")
 	if code == 0 || !strings.Contains(out, "channel of business 1: its secret cannot be opened") || !strings.Contains(out, "external bot of business 1: its secret cannot be opened") {

@@ -111,6 +111,7 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("POST /api/manifest/", web.Hub, a.administer(a.applyManifest))
 	m.Handle("GET /api/manifest/", web.Hub, a.administer(a.exportManifest))
 	a.adminRoutes(m)
+	a.textRoutes(m)
 
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/", web.Hub, a.admin(a.listModels))
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/compare/", web.Hub, a.admin(a.compareModels))

@@ -67,6 +67,7 @@ type question struct {
 	body     string    // what the user wrote, as it came
 	language []string  // the bot's, then the user's
 	said     []string  // bodies of the bot's messages in this conversation, oldest first
+	shown    []string  // what these were written as, see conversation.Template
 	first    bool      // nobody but the user has written in this conversation
 
 	external *tract.ExternalBot // answers instead of the steps; nil = they do
@@ -151,10 +152,11 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 	if err != nil {
 		return err
 	}
-	q.kind, q.said, q.first = e.MessageType, nil, len(recent) < recentMessages
+	q.kind, q.said, q.shown, q.first = e.MessageType, nil, nil, len(recent) < recentMessages
 	for i := range recent {
 		if recent[i].Sender == tract.SenderIVA {
 			q.said = append(q.said, recent[i].Body)
+			q.shown = append(q.shown, conversation.Template(&recent[i]))
 		}
 		q.first = q.first && recent[i].Sender == tract.SenderCEU
 	}
@@ -330,8 +332,8 @@ func (b *IVA) shown(q *question) []string {
 		return names
 	}
 	seen := map[string]bool{}
-	for _, said := range q.said {
-		if name, ok := m.stepOf[said]; ok && !seen[name] {
+	for _, template := range q.shown {
+		if name, ok := m.stepOf[template]; ok && !seen[name] {
 			seen[name] = true
 			names = append(names, name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"tract"
 	"tract/internal/store"
@@ -65,7 +66,9 @@ func (im *Importer) run(ctx context.Context, t *store.Task) (err error) {
 
 func (im *Importer) check(ctx context.Context, t *store.Task) error {
 	rows := 0
-	warnings, err := ReadCSV(im.file(ctx, t), func(int, tract.Step) error {
+	named := namedTexts{}
+	warnings, err := ReadCSV(im.file(ctx, t), func(line int, s tract.Step) error {
+		named.note(line, s)
 		if rows++; rows%checkEvery != 0 {
 			return nil
 		}
@@ -74,9 +77,10 @@ func (im *Importer) check(ctx context.Context, t *store.Task) error {
 	if err != nil {
 		return err
 	}
-	return im.save(ctx, t, func(_ *store.Tx, t *store.Task) error {
-		t.Total, t.Warnings = rows, warnings
-		return nil
+	return im.save(ctx, t, func(tx *store.Tx, t *store.Task) error {
+		missing, err := named.missing(tx, t.Client)
+		t.Total, t.Warnings = rows, append(slices.Clip(warnings), missing...)
+		return err
 	})
 }
 

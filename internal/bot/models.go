@@ -30,7 +30,7 @@ type model struct {
 	edition
 	matcher *nlu.Model // nil when there is nothing to match
 	steps   []answers
-	stepOf  map[string]string // step by the body of a response
+	stepOf  map[string]string // step by the template of a response
 }
 
 // answers are a step's responses, as messages.

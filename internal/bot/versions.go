@@ -15,6 +15,7 @@ import (
 
 	"tract"
 	"tract/internal/bot/nlu"
+	"tract/internal/conversation"
 	"tract/internal/store"
 )
 
@@ -391,8 +392,9 @@ func newModel(e edition, steps []tract.Step) *model {
 		for _, text := range s.Answers {
 			said := body(text)
 			a.bodies = append(a.bodies, said)
-			if _, known := m.stepOf[said]; !known {
-				m.stepOf[said] = s.Name
+			template := conversation.TemplateOf(said)
+			if _, known := m.stepOf[template]; !known {
+				m.stepOf[template] = s.Name
 			}
 		}
 		m.steps = append(m.steps, a)

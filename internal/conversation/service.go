@@ -37,6 +37,7 @@ type Service struct {
 	pxuts   known[pxut]
 	users   known[userOf]
 	watches watches
+	missing missing
 }
 
 // New makes a service on a store and listens to its commits.

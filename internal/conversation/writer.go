@@ -47,12 +47,13 @@ func (w *writer) entry(i int) error {
 	if d.Body == "" && d.Text != "" {
 		d.Body = textBody(d.Text)
 	}
+	template := w.fillIn(d)
 	id, err := w.tx.NextID()
 	if err != nil {
 		return err
 	}
 	e := store.Entry{ID: id, Thread: w.l.ID, Conversation: d.Conversation, Event: d.Event, Sender: d.Sender, By: d.By, MessageType: d.MessageType, Body: d.Body, At: w.tx.Now,
-		Meta: store.EntryMeta{Op: d.Op, Reason: d.Reason, From: d.From, To: d.To, Team: d.Team, Owner: d.Owner, Epoch: d.Epoch, Metadata: d.Metadata}}
+		Meta: store.EntryMeta{Op: d.Op, Reason: d.Reason, From: d.From, To: d.To, Team: d.Team, Owner: d.Owner, Epoch: d.Epoch, Metadata: d.Metadata, Template: template}}
 	if d.Agent != (tract.Agent{}) {
 		e.Meta.Agent = &d.Agent
 	}

@@ -365,6 +365,9 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+		if s := hsl.Summary(raw); s.Text != e.Text || s.Type != e.Type {
+			t.Fatalf("%q sums up as %q, %q", raw, s.Text, s.Type)
+		}
 		if !bytes.Equal(e.Raw, raw) || e.Type == "" || e.Transcript() == "" {
 			t.Fatalf("%q became %+v", raw, e)
 		}

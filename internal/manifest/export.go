@@ -57,20 +57,19 @@ func exportClient(tx *store.Tx, c tract.Client) (fields, error) {
 	if err != nil {
 		return nil, err
 	}
+	wording, err := tx.Texts(c.Key)
+	if err != nil {
+		return nil, err
+	}
 	// Databases differ in how they order text.
 	slices.SortFunc(docs, func(a, b store.Document) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(tokens, func(a, b store.Token) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(certs, func(a, b tract.Certificate) int { return strings.Compare(a.UUID, b.UUID) })
 	parts := map[string][]fields{}
-	var texts fields
 	for _, d := range docs {
 		one, err := exportDocument(d, certs)
 		if err != nil {
 			return nil, fmt.Errorf("read %s %q of %s: %w", d.Kind, d.ID, c.ID, err)
-		}
-		if d.Kind == store.KindText {
-			texts = append(texts, one...)
-			continue
 		}
 		parts[d.Kind] = append(parts[d.Kind], one)
 	}
@@ -91,7 +90,7 @@ func exportClient(tx *store.Tx, c tract.Client) (fields, error) {
 	out.items("bots", parts[store.KindBot])
 	out.items("teams", parts[store.KindTeam])
 	out.items("agents", parts[store.KindAgent])
-	if len(texts) > 0 {
+	if texts := exportTexts(wording); len(texts) > 0 {
 		out = append(out, field{"texts", texts})
 	}
 	out.items("external_chat_tools", parts[store.KindTool])
@@ -115,10 +114,6 @@ func exportOwn(c tract.Client) fields {
 
 func exportDocument(d store.Document, certs []tract.Certificate) (fields, error) {
 	switch d.Kind {
-	case store.KindText:
-		var s string
-		err := json.Unmarshal(d.Body, &s)
-		return fields{{d.ID, s}}, err
 	case store.KindTeam:
 		var t tract.Team
 		err := json.Unmarshal(d.Body, &t)
@@ -205,8 +200,8 @@ func exportBusiness(b tract.Business) (fields, error) {
 	out.add("human_assistance", b.HumanAssistance, false)
 	out.add("default_team", b.DefaultTeam, "")
 	out.add("default_receiver", string(b.DefaultReceiver), "")
-	out.list("external_chat_tools", texts(b.Tools))
-	out.list("failover", texts(b.Failover))
+	out.list("external_chat_tools", ids(b.Tools))
+	out.list("failover", ids(b.Failover))
 	out.add("failover_message", b.FailoverMessage, "")
 	out.add("ack_timeout", b.AckTimeout, tract.Duration(defaultAck))
 	out.add("handover_to", string(b.HandoverTo), "")
@@ -247,9 +242,9 @@ func exportBusiness(b tract.Business) (fields, error) {
 	return out, nil
 }
 
-func texts(ids []tract.ReceiverID) []string {
-	out := make([]string, len(ids))
-	for i, id := range ids {
+func ids(receivers []tract.ReceiverID) []string {
+	out := make([]string, len(receivers))
+	for i, id := range receivers {
 		out[i] = string(id)
 	}
 	return out
@@ -316,7 +311,7 @@ func (w *writer) fields(indent int, f fields) {
 		if i > 0 {
 			w.pad(indent)
 		}
-		w.WriteString(one.key + ":")
+		w.WriteString(quote(one.key) + ":")
 		w.value(indent+2, one.val)
 	}
 }

@@ -104,12 +104,21 @@ func TestAnyTextSurvives(t *testing.T) {
 	h.apply(t, "version: 1\nclients: [{id: acme}]", manifest.Flags{})
 	key := h.key(t, "acme")
 	rapid.Check(t, func(rt *rapid.T) {
-		text := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("${}ab: #-'\"\\\n\r\t &*!|>%@`\u0085\u2028\ufeff\u00a0😀0~?,[]")))).Draw(rt, "text")
-		if strings.ContainsRune(text, 0) {
-			rt.Skip("texts hold no NUL")
+		wording := tract.Text{In: map[string]string{}}
+		languages := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"", "no", "en", "pt-BR", "zh-Hant"}), 1, 3, rapid.ID).Draw(rt, "languages")
+		for _, l := range languages {
+			wording.In[l] = rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("${}ab: #-'\"\\\n\r\t &*!|>%@`\u0085\u2028\ufeff\u00a0😀0~?,[]")))).Draw(rt, "text")
+			if strings.ContainsRune(wording.In[l], 0) {
+				rt.Skip("texts hold no NUL")
+			}
 		}
+		if _, ok := wording.In[""]; !ok {
+			wording.Fallback = languages[0]
+		}
+		name := rapid.SampledFrom([]string{"t", "yes", "1e3", "a.b-c_d"}).Draw(rt, "key")
 		if err := h.store.Update(context.Background(), func(tx *store.Tx) error {
-			return tx.PutDocument(key, store.KindText, "t", "", text)
+			_, err := tx.PutText(key, name, &wording, "x", store.ViaREST)
+			return err
 		}); err != nil {
 			rt.Fatal(err)
 		}
@@ -119,11 +128,11 @@ func TestAnyTextSurvives(t *testing.T) {
 		}
 		f, err := manifest.Parse(strings.NewReader(string(out)), "f", options(nil))
 		if err != nil {
-			rt.Fatalf("%q: %v\n%s", text, err, out)
+			rt.Fatalf("%q: %v\n%s", wording, err, out)
 		}
 		changes, err := h.Plan(context.Background(), f, true)
 		if err != nil || len(changes) > 0 {
-			rt.Fatalf("%q: %v %s\n%s", text, err, lines(changes), out)
+			rt.Fatalf("%q: %v %s\n%s", wording, err, lines(changes), out)
 		}
 	})
 }

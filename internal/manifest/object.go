@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"tract"
 	"tract/internal/store"
@@ -254,7 +253,7 @@ func (s *Service) store(tx *store.Tx, w Write, passwords map[string]password) (o
 
 // lock makes whoever else changes the configuration wait for this transaction.
 func lock(tx *store.Tx) error {
-	return tx.SetMeta("configuration_at", tx.Now.Format(time.RFC3339))
+	return tx.LockConfiguration()
 }
 
 // Delete removes one object; ErrInUse when others refer to it.

@@ -71,7 +71,7 @@ func TestProblems(t *testing.T) {
 		{"password", head + "    agents: [{email: mia@a.example, password: ''}]\n", "5:37: clients[0].agents[0].password: must not be empty; leave the key out to keep the one that is stored"},
 		{"agent's team", head + "    teams: [{name: Support}]\n    agents: [{email: mia@a.example, teams: [Suport]}]\n", `6:45: clients[0].agents[0].teams[0]: no team "Suport" (did you mean "Support"?)`},
 		{"agent's team twice", head + "    teams: [{name: A}]\n    agents: [{email: mia@a.example, teams: [A, A]}]\n", `6:48: clients[0].agents[0].teams[1]: "A" is named twice`},
-		{"texts", head + "    texts: {a: 1, b c: x}\n", "5:13: clients[0].texts.a: must be text; put it in quotes\n5:19: clients[0].texts.b c: is not a key: letters, digits, '.', '_' and '-', at most 64"},
+		{"texts", head + "    texts: {a: 1, b c: x}\n", "5:13: clients[0].texts.a: must be text; put it in quotes\n5:19: clients[0].texts.b c: \"b c\" is not a key: letters, digits, '.', '_' and '-', at most 64, the first one a letter or digit"},
 		{"texts as a list", head + "    texts: [a]\n", "5:5: clients[0].texts: must be a mapping of keys to texts"},
 		{"tool iva", head + "    external_chat_tools: [{id: iva, fqdn: a.example}]\n", `5:28: clients[0].external_chat_tools[0].id: "iva" is taken: it stands for a receiver of the hub`},
 		{"tool sac", head + "    external_chat_tools: [{id: sac, fqdn: a.example}]\n", `5:28: clients[0].external_chat_tools[0].id: "sac" is taken: it stands for a receiver of the hub`},

@@ -19,6 +19,7 @@ type tenant struct {
 	key       int64 // 0 until a new one was stored
 	body      tract.Client
 	docs      map[document]json.RawMessage
+	texts     map[string]tract.Text
 	tokens    map[string]store.Token
 	certs     []tract.Certificate
 	endpoints []store.Endpoint // of channels and bots
@@ -107,6 +108,9 @@ func (p *planner) tenant(id string, byID map[string]tract.Client) (t *tenant, er
 	for _, d := range docs {
 		t.docs[document{d.Kind, d.ID}] = d.Body
 	}
+	if t.texts, err = p.tx.Texts(t.key); err != nil {
+		return nil, err
+	}
 	tokens, err := p.tx.ListTokens(t.key)
 	if err != nil {
 		return nil, err
@@ -159,9 +163,7 @@ func (p *planner) client(c *client, t *tenant) error {
 	if err := p.tokens(c, t); err != nil {
 		return err
 	}
-	for _, w := range c.texts {
-		p.put(t, store.KindText, w.key, "", w.text, nil, nil)
-	}
+	p.texts(c, t)
 	if err := p.parts(c, t); err != nil {
 		return err
 	}

@@ -15,9 +15,6 @@ func (p *planner) prune(c *client, t *tenant) {
 		return
 	}
 	named := map[document]bool{}
-	for _, w := range c.texts {
-		named[document{store.KindText, w.key}] = true
-	}
 	for _, one := range c.bots {
 		named[document{store.KindBot, one.body.DomainName}] = true
 	}
@@ -38,13 +35,14 @@ func (p *planner) prune(c *client, t *tenant) {
 			p.removeDocument(t, d)
 		}
 	}
+	p.pruneTexts(c, t)
 	p.pruneTokens(c, t)
 	p.pruneCertificates(c, t, named)
 }
 
 // sortedDocuments puts users before what they use: businesses come first.
 func sortedDocuments(t *tenant) []document {
-	order := []string{store.KindBusiness, store.KindAgent, store.KindTool, store.KindBot, store.KindTeam, store.KindText}
+	order := []string{store.KindBusiness, store.KindAgent, store.KindTool, store.KindBot, store.KindTeam}
 	var out []document
 	for _, kind := range order {
 		from := len(out)

@@ -64,8 +64,9 @@ type (
 		password *string // nil = as stored
 	}
 	wording struct {
-		at        place
-		key, text string
+		at   place
+		key  string
+		body tract.Text
 	}
 	tool struct {
 		*object
@@ -282,29 +283,6 @@ func isFQDN(s string) bool {
 		}
 	}
 	return strings.ContainsFunc(labels[len(labels)-1], func(r rune) bool { return r >= 'a' && r <= 'z' })
-}
-
-func (d *decoder) texts(o *object) (out []*wording) {
-	v := o.get("texts")
-	if v == nil {
-		return nil
-	}
-	if v.kind != isMap {
-		o.bad("texts", "must be a mapping of keys to texts")
-		return nil
-	}
-	for _, p := range v.pairs {
-		switch {
-		case !isID(p.key):
-			d.bad.add(p.at, "is not a key: letters, digits, '.', '_' and '-', at most 64")
-		case p.val == nil || p.val.kind == isNull:
-		case p.val.kind != isText:
-			d.bad.add(p.at, "must be text; put it in quotes")
-		default:
-			out = append(out, &wording{p.at, p.key, p.val.text})
-		}
-	}
-	return out
 }
 
 func (d *decoder) tool(v *value) *tool {

@@ -49,11 +49,7 @@ func Text(lines []Line) string {
 }
 
 func text(body string) string {
-	e, err := hsl.Parse([]byte(body))
-	if err != nil {
-		return ""
-	}
-	return e.Transcript()
+	return hsl.Summary([]byte(body)).Transcript()
 }
 
 func fileURL(e *store.Entry) string {

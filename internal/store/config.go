@@ -55,7 +55,7 @@ func (tx *Tx) ListClients() (out []tract.Client, err error) {
 // marks it gone; its log stays until retention takes it.
 func (tx *Tx) DeleteClient(key int64) error {
 	for _, q := range []string{
-		`delete from config where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
+		`delete from config where client = $1`, `delete from texts where client = $1`, `delete from text_changes where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
 		`update model_files set gone = 1 where faq in (select id from faqs where client = $1)`, `delete from models where faq in (select id from faqs where client = $1)`,
 		`delete from steps where faq in (select id from faqs where client = $1)`, `delete from faqs where client = $1`,
 		`delete from faq_parts where task in (select seq from faq_tasks where client = $1)`, `delete from faq_tasks where client = $1`,
@@ -137,7 +137,7 @@ func (tx *Tx) Config(client int64) (*tract.Config, error) {
 	c := &tract.Config{
 		Businesses: map[int64]*tract.Business{}, Bots: map[string]*tract.Bot{}, Teams: map[string]*tract.Team{},
 		Tools: map[tract.ReceiverID]*tract.Tool{}, Hooks: map[tract.ReceiverID][]tract.Hook{},
-		Channels: map[int64]int64{}, BotLanes: map[int64]int64{},
+		Channels: map[int64]int64{}, BotLanes: map[int64]int64{}, Texts: map[string]tract.Text{},
 	}
 	found := false
 	err := tx.many(
@@ -147,6 +147,7 @@ func (tx *Tx) Config(client int64) (*tract.Config, error) {
 		}},
 		query{`select kind, id, body from config where client = $1`, []any{client}, func(r row) error { return readDocument(c, r) }},
 		query{`select id, kind, tool, category, subcategory, business, enabled from endpoints where client = $1 order by id`, []any{client}, func(r row) error { return readEndpoint(c, r) }},
+		query{`select key, body from texts where client = $1`, []any{client}, func(r row) error { return readText(c.Texts, r) }},
 	)
 	if err != nil {
 		return nil, err

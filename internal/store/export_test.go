@@ -1,5 +1,12 @@
 package store
 
+// The queries of ListEntries, ListRecentEntries and ListRecentMessages.
+const (
+	ListEntries    = listEntries
+	RecentEntries  = recentEntries
+	RecentMessages = recentMessages
+)
+
 // PretendNewer makes the store look as if a later version had written it.
 func PretendNewer(tx *Tx) error {
 	if tx.s.Engine() == "postgres" {

@@ -36,6 +36,8 @@ type EntryMeta struct {
 	Owner    tract.ReceiverID `json:"owner,omitempty"`
 	Epoch    int64            `json:"epoch,omitempty"`
 	Metadata map[string]any   `json:"metadata,omitempty"`
+	// Template identifies what the message was written as, where texts were filled in.
+	Template string `json:"template,omitempty"`
 }
 
 // InsertEntry appends to a locked thread's log.
@@ -94,14 +96,28 @@ func (tx *Tx) Entry(id tract.MessageID) (Entry, error) {
 	return es[0], nil
 }
 
+// The log of a thread is ordered by conversation and id, which is the order of
+// its ids, because only entries_conversation has that order. With "order by id"
+// PostgreSQL may go through everybody's log by id, looking for one thread.
+const (
+	listEntries = `select ` + entryColumns + ` from entries where thread = $1 and id > $2
+		and conversation >= coalesce((select conversation from entries where id = $2), 0) order by conversation, id limit $3`
+	recentEntries = `select * from (select ` + entryColumns + ` from entries where thread = $1 order by conversation desc, id desc limit $2) newest order by id`
+	// It reads back from the end of the conversation and drops what is of the one
+	// before: to bound the reading by $2, too, makes PostgreSQL think that there is
+	// little to read, and read and sort the whole conversation.
+	recentMessages = `select * from (select ` + entryColumns + ` from entries where thread = $1 and (conversation, id) < ($2, $3)
+		and event = '' and sender <> 'haptik' order by conversation desc, id desc limit $4) newest where conversation = $2 order by id`
+)
+
 // ListEntries returns a thread's log after an id, oldest first.
 func (tx *Tx) ListEntries(thread int64, after tract.MessageID, limit int) ([]Entry, error) {
-	return tx.entries(`select `+entryColumns+` from entries where thread = $1 and id > $2 order by id limit $3`, thread, int64(after), limit)
+	return tx.entries(listEntries, thread, int64(after), limit)
 }
 
 // ListRecentEntries returns the newest lines of a thread's log, oldest first.
 func (tx *Tx) ListRecentEntries(thread int64, limit int) ([]Entry, error) {
-	return tx.entries(`select * from (select `+entryColumns+` from entries where thread = $1 order by id desc limit $2) newest order by id`, thread, limit)
+	return tx.entries(recentEntries, thread, limit)
 }
 
 // ListRecentMessages returns the newest messages of one conversation (the
@@ -110,7 +126,7 @@ func (tx *Tx) ListRecentMessages(thread int64, conversation int, before tract.Me
 	if before == 0 {
 		before = 1<<53 - 1
 	}
-	return tx.entries(`select * from (select `+entryColumns+` from entries where thread = $1 and conversation = $2 and event = '' and sender <> 'haptik' and id < $3 order by id desc limit $4) newest order by id`,
+	return tx.entries(recentMessages,
 		thread, conversation, int64(before), limit)
 }
 

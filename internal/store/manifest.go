@@ -1,9 +1,5 @@
 package store
 
-// KindText is a configuration document with a client's wording: its id is the
-// key, its body the text as a JSON string.
-const KindText = "text"
-
 // ListOwners returns the clients that have a document of a kind found by lookup.
 func (tx *Tx) ListOwners(kind, lookup string) (clients []int64, err error) {
 	err = tx.each(func(r row) error {
