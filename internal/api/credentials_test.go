@@ -235,7 +235,7 @@ func TestSecretsNeverComeBack(t *testing.T) {
 			{"platform": "whatsapp", "phone_number_id": "9", "access_token": canary + "3", "app_secret": canary + "4", "verify_token": canary + "5"},
 			{"platform": "facebook", "page_id": "9", "access_token": canary + "6", "app_secret": canary + "7", "verify_token": canary + "8"},
 		}
-		see(w.Admin("PUT", acmeAPI+"businesses/401", m{"bot": "acme_faq", "channels": channels}), 201)
+		see(w.Admin("PUT", acmeAPI+"businesses/401", m{"bot": "acme_faq", "channels": channels, "external_bot": m{"kind": "openai", "url": w.Channel.URL("/llm"), "model": "x", "api_key": canary + "0"}}), 201)
 		see(w.Admin("PUT", acmeAPI+"agents/s@acme.example", m{"password": canary + "9"}), 201)
 		see(w.Admin("PATCH", acmeAPI+"agents/s@acme.example", m{"password": canary + "10"}), 200)
 		see(w.Admin("POST", acmeAPI+"tokens", m{"name": "s", "value": canary + "11"}, "Idempotency-Key: s"), 201)
@@ -255,6 +255,10 @@ func TestSecretsNeverComeBack(t *testing.T) {
 		see(w.Admin("PUT", acmeAPI+"businesses/401", seenLast(seen)), 200)
 		w.View(func(tx *store.Tx) error {
 			e, err := tx.FindEndpoint(store.Endpoint{Client: w.ClientKey("acme"), Kind: store.EndpointChannel, Business: 401})
+			d, _, err2 := tx.Document(e.Client, store.KindBusiness, "401")
+			if n := strings.Count(string(d.Body), `"s1.`); err2 != nil || n < 7 || strings.Contains(string(d.Body), canary) {
+				t.Errorf("%d sealed secrets, %v: %s", n, err2, d.Body)
+			}
 			if err == nil && (len(e.Secrets) != 1 || strings.Contains(e.Secrets[0], canary)) {
 				t.Errorf("the channel's secrets: %q", e.Secrets)
 			}
