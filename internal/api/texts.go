@@ -5,26 +5,23 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"tract"
+	"tract/internal/manifest"
 	"tract/internal/store"
 	"tract/internal/texts"
 	"tract/internal/web"
 )
 
-// errPrecondition refuses a change of what is not what the caller believes.
-var errPrecondition = &tract.Error{Kind: tract.KindPrecondition, Code: "precondition_failed", Msg: "the text is not what If-Match or If-None-Match asks for"}
-
 // textRoutes registers the endpoints of the clients' wording.
 func (a *API) textRoutes(m *web.Mux) {
-	m.Handle("GET /api/clients/{client}/texts/", web.Hub, a.admin(a.listTexts))
-	m.Handle("GET /api/clients/{client}/texts/{key}/", web.Hub, a.admin(a.text))
-	m.Handle("PUT /api/clients/{client}/texts/{key}/", web.Hub, a.admin(a.putText))
-	m.Handle("DELETE /api/clients/{client}/texts/{key}/", web.Hub, a.admin(a.deleteText))
-	m.Handle("PUT /api/clients/{client}/texts/{key}/{language}/", web.Hub, a.admin(a.putTextIn))
-	m.Handle("GET /api/clients/{client}/texts/{key}/history/", web.Hub, a.admin(a.textHistory))
-	m.Handle("POST /api/clients/{client}/texts/{key}/restore/", web.Hub, a.admin(a.restoreText))
+	m.Handle("GET /api/clients/{client}/texts/", web.Hub, a.administer(a.listTexts))
+	m.Handle("GET /api/clients/{client}/texts/{key}/", web.Hub, a.administer(a.text))
+	m.Handle("PUT /api/clients/{client}/texts/{key}/", web.Hub, a.administer(a.putText))
+	m.Handle("DELETE /api/clients/{client}/texts/{key}/", web.Hub, a.administer(a.deleteText))
+	m.Handle("PUT /api/clients/{client}/texts/{key}/{language}/", web.Hub, a.administer(a.putTextIn))
+	m.Handle("GET /api/clients/{client}/texts/{key}/history/", web.Hub, a.administer(a.textHistory))
+	m.Handle("POST /api/clients/{client}/texts/{key}/restore/", web.Hub, a.administer(a.restoreText))
 }
 
 // textForm is a text as it is written and read: by language tag or "default".
@@ -57,27 +54,9 @@ func textObject(t store.Text) map[string]any {
 // etag is the entity tag of a text. A text that is made anew has another one.
 func etag(t store.Text) string { return `"` + strconv.FormatInt(t.Version, 10) + `"` }
 
-// checkMatch holds a change against what the caller asks of the present text;
-// nil is none (RFC 9110, section 13.1).
-func checkMatch(r *http.Request, t *store.Text) error {
-	is := func(header string) bool {
-		for tag := range strings.SplitSeq(strings.Join(r.Header.Values(header), ","), ",") {
-			tag = strings.TrimSpace(tag)
-			if t != nil && (tag == "*" || tag == etag(*t)) {
-				return true
-			}
-		}
-		return false
-	}
-	if len(r.Header.Values("If-Match")) > 0 && !is("If-Match") || is("If-None-Match") {
-		return errPrecondition
-	}
-	return nil
-}
-
-func (a *API) listTexts(_ http.ResponseWriter, r *http.Request) (web.Answer, error) {
-	id := r.PathValue("client")
-	prefix, _, err := web.Query(r, "prefix")
+func (a *API) listTexts(c *adminCall) (web.Answer, error) {
+	id := c.r.PathValue("client")
+	prefix, _, err := web.Query(c.r, "prefix")
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -86,20 +65,20 @@ func (a *API) listTexts(_ http.ResponseWriter, r *http.Request) (web.Answer, err
 			return web.Answer{}, err
 		}
 	}
-	limit, err := web.Limit(r, defaultPage, maxPage)
+	limit, err := web.Limit(c.r, defaultPage, maxPage)
 	if err != nil {
 		return web.Answer{}, err
 	}
 	scope := "texts/" + id + "/" + prefix
-	after, err := a.cursor(r, scope)
+	after, err := a.cursor(c.r, scope)
 	if err != nil {
 		return web.Answer{}, err
 	}
 	var list []store.Text
-	err = a.Store.View(r.Context(), func(tx *store.Tx) error {
-		c, err := tx.Client(id)
+	err = a.Store.View(c.r.Context(), func(tx *store.Tx) error {
+		client, err := tx.Client(id)
 		if err == nil {
-			list, err = tx.ListTexts(c.Key, prefix, after, limit+1)
+			list, err = tx.ListTexts(client.Key, prefix, after, limit+1)
 		}
 		return err
 	})
@@ -120,11 +99,11 @@ func (a *API) listTexts(_ http.ResponseWriter, r *http.Request) (web.Answer, err
 
 // cursor reads the position that a list of a scope gave; "" without one.
 func (a *API) cursor(r *http.Request, scope string) (position string, err error) {
-	c, given, err := web.Query(r, "cursor")
+	text, given, err := web.Query(r, "cursor")
 	if err != nil || !given {
 		return "", err
 	}
-	return web.DecodeCursor(a.CursorKey, scope, c)
+	return web.DecodeCursor(a.CursorKey, scope, text)
 }
 
 // readText reads the text that a path names.
@@ -136,19 +115,19 @@ func readText(tx *store.Tx, r *http.Request) (client tract.Client, t store.Text,
 	return client, t, err
 }
 
-func (a *API) text(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+func (a *API) text(c *adminCall) (web.Answer, error) {
 	var t store.Text
-	err := a.Store.View(r.Context(), func(tx *store.Tx) (err error) { _, t, err = readText(tx, r); return err })
+	err := a.Store.View(c.r.Context(), func(tx *store.Tx) (err error) { _, t, err = readText(tx, c.r); return err })
 	if err != nil {
 		return web.Answer{}, err
 	}
-	w.Header().Set("ETag", etag(t))
+	c.w.Header().Set("ETag", etag(t))
 	return web.JSON(http.StatusOK, textObject(t)), nil
 }
 
-func (a *API) putText(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+func (a *API) putText(c *adminCall) (web.Answer, error) {
 	var in textForm
-	if _, err := web.ReadJSON(r, web.MaxBody, &in); err != nil {
+	if _, err := web.ReadJSON(c.r, web.MaxBody, &in); err != nil {
 		return web.Answer{}, err
 	}
 	if in.Texts == nil {
@@ -158,24 +137,24 @@ func (a *API) putText(w http.ResponseWriter, r *http.Request) (web.Answer, error
 	if err != nil {
 		return web.Answer{}, err
 	}
-	return a.changeText(w, r, func(*store.Tx, int64, *store.Text) (*tract.Text, error) { return &next, nil })
+	return a.changeText(c, func(*store.Tx, int64, *store.Text) (*tract.Text, error) { return &next, nil })
 }
 
-func (a *API) putTextIn(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+func (a *API) putTextIn(c *adminCall) (web.Answer, error) {
 	var in struct {
 		Text *string `json:"text"`
 	}
-	if _, err := web.ReadJSON(r, web.MaxBody, &in); err != nil {
+	if _, err := web.ReadJSON(c.r, web.MaxBody, &in); err != nil {
 		return web.Answer{}, err
 	}
 	if in.Text == nil {
 		return web.Answer{}, missing("text")
 	}
-	tag, err := texts.Tag(r.PathValue("language"))
+	tag, err := texts.Tag(c.r.PathValue("language"))
 	if err != nil {
 		return web.Answer{}, err
 	}
-	return a.changeText(w, r, func(_ *store.Tx, _ int64, was *store.Text) (*tract.Text, error) {
+	return a.changeText(c, func(_ *store.Tx, _ int64, was *store.Text) (*tract.Text, error) {
 		form := textForm{Texts: map[string]string{}}
 		if was != nil {
 			form = formOf(was.Text)
@@ -189,15 +168,15 @@ func (a *API) putTextIn(w http.ResponseWriter, r *http.Request) (web.Answer, err
 	})
 }
 
-func (a *API) deleteText(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
-	return a.changeText(w, r, func(*store.Tx, int64, *store.Text) (*tract.Text, error) { return nil, nil })
+func (a *API) deleteText(c *adminCall) (web.Answer, error) {
+	return a.changeText(c, func(*store.Tx, int64, *store.Text) (*tract.Text, error) { return nil, nil })
 }
 
-func (a *API) restoreText(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+func (a *API) restoreText(c *adminCall) (web.Answer, error) {
 	var in struct {
 		Version *int64 `json:"version"`
 	}
-	if _, err := web.ReadJSON(r, web.MaxBody, &in); err != nil {
+	if _, err := web.ReadJSON(c.r, web.MaxBody, &in); err != nil {
 		return web.Answer{}, err
 	}
 	switch {
@@ -206,41 +185,46 @@ func (a *API) restoreText(w http.ResponseWriter, r *http.Request) (web.Answer, e
 	case *in.Version < 1:
 		return web.Answer{}, badValue("version", "must be at least 1")
 	}
-	return a.changeText(w, r, func(tx *store.Tx, client int64, _ *store.Text) (*tract.Text, error) {
-		c, err := tx.TextChange(client, r.PathValue("key"), *in.Version)
-		if err == nil && c.After == nil {
+	return a.changeText(c, func(tx *store.Tx, client int64, _ *store.Text) (*tract.Text, error) {
+		was, err := tx.TextChange(client, c.r.PathValue("key"), *in.Version)
+		if err == nil && was.After == nil {
 			err = badValue("version", "is the removal of the text: there is nothing to restore")
 		}
-		return c.After, err
+		return was.After, err
 	})
 }
 
 // changeText makes a text what next says, nil to remove it. was is nil when
 // there is none yet. Whoever changes wording at the same time waits: what texts
 // name is checked across all of them.
-func (a *API) changeText(w http.ResponseWriter, r *http.Request, next func(tx *store.Tx, client int64, was *store.Text) (*tract.Text, error)) (web.Answer, error) {
-	key := r.PathValue("key")
+func (a *API) changeText(c *adminCall, next func(tx *store.Tx, client int64, was *store.Text) (*tract.Text, error)) (web.Answer, error) {
+	key := c.r.PathValue("key")
 	if err := texts.CheckKey(key); err != nil {
+		return web.Answer{}, err
+	}
+	match, err := condition(c.r.Header)
+	if err != nil {
 		return web.Answer{}, err
 	}
 	var out web.Answer
 	var tag string
-	err := a.Store.Update(r.Context(), func(tx *store.Tx) error {
+	err = a.Store.Update(c.r.Context(), func(tx *store.Tx) error {
 		tag = ""
 		if err := tx.LockConfiguration(); err != nil {
 			return err
 		}
 		var was *store.Text
-		client, t, err := readText(tx, r)
+		client, t, err := readText(tx, c.r)
 		switch {
 		case err == nil:
-			was = &t
+			was, tag = &t, etag(t)
 		case client.Key == 0 || !errors.Is(err, store.ErrNotFound):
 			return err
 		}
-		if err := checkMatch(r, was); err != nil {
-			return err
+		if !match.Met(tag) {
+			return manifest.ErrPrecondition
 		}
+		tag = ""
 		to, err := next(tx, client.Key, was)
 		if err != nil {
 			return err
@@ -248,7 +232,7 @@ func (a *API) changeText(w http.ResponseWriter, r *http.Request, next func(tx *s
 		if to == nil && was == nil {
 			return store.ErrNotFound.With("no text %q", key)
 		}
-		changed, err := tx.PutText(client.Key, key, to, "admin", store.ViaREST)
+		changed, err := tx.PutText(client.Key, key, to, c.actor, store.ViaREST)
 		if err != nil {
 			return err
 		}
@@ -267,10 +251,10 @@ func (a *API) changeText(w http.ResponseWriter, r *http.Request, next func(tx *s
 		if !changed {
 			return nil
 		}
-		return tx.InsertAudit(client.Key, "admin", action, client.ID+"/text/"+key, map[string]any{"changes": []string{}})
+		return tx.InsertAudit(client.Key, c.actor, action, client.ID+"/text/"+key, map[string]any{"changes": []string{}})
 	})
 	if err == nil && tag != "" {
-		w.Header().Set("ETag", tag)
+		c.w.Header().Set("ETag", tag)
 	}
 	return out, err
 }
@@ -305,14 +289,14 @@ func storedText(tx *store.Tx, client int64, key string, created bool) (out web.A
 	return web.JSON(status, object), etag(t), nil
 }
 
-func (a *API) textHistory(_ http.ResponseWriter, r *http.Request) (web.Answer, error) {
-	id, key := r.PathValue("client"), r.PathValue("key")
-	limit, err := web.Limit(r, defaultPage, maxPage)
+func (a *API) textHistory(c *adminCall) (web.Answer, error) {
+	id, key := c.r.PathValue("client"), c.r.PathValue("key")
+	limit, err := web.Limit(c.r, defaultPage, maxPage)
 	if err != nil {
 		return web.Answer{}, err
 	}
 	scope := "texts/" + id + "/" + key + "/history"
-	position, err := a.cursor(r, scope)
+	position, err := a.cursor(c.r, scope)
 	if err != nil {
 		return web.Answer{}, err
 	}
@@ -323,12 +307,12 @@ func (a *API) textHistory(_ http.ResponseWriter, r *http.Request) (web.Answer, e
 		}
 	}
 	var list []store.TextChange
-	err = a.Store.View(r.Context(), func(tx *store.Tx) error {
-		c, err := tx.Client(id)
+	err = a.Store.View(c.r.Context(), func(tx *store.Tx) error {
+		client, err := tx.Client(id)
 		if err != nil {
 			return err
 		}
-		if list, err = tx.ListTextChanges(c.Key, key, before, limit+1); err == nil && len(list) == 0 && before == 0 {
+		if list, err = tx.ListTextChanges(client.Key, key, before, limit+1); err == nil && len(list) == 0 && before == 0 {
 			err = store.ErrNotFound.With("there never was a text %.64q", key)
 		}
 		return err

@@ -311,7 +311,7 @@ func (s *Service) draft(tx *store.Tx, w Write, passwords map[string]password) (*
 			return nil, err
 		}
 	}
-	if !w.If.met(stored.ETag) {
+	if !w.If.Met(stored.ETag) {
 		return nil, ErrPrecondition
 	}
 	var body *value
@@ -326,9 +326,9 @@ func (s *Service) draft(tx *store.Tx, w Write, passwords map[string]password) (*
 	return d, d.decode(body)
 }
 
-// met says whether a condition allows a change of what has an entity tag; "" is
+// Met says whether a condition allows a change of what has an entity tag; "" is
 // something that does not exist.
-func (c Condition) met(etag string) bool {
+func (c Condition) Met(etag string) bool {
 	is := func(list []string) bool {
 		return etag != "" && (slices.Contains(list, "*") || slices.Contains(list, etag))
 	}
