@@ -28,17 +28,18 @@ type examples struct {
 }
 
 func (t *trainingSet) examples(vec *vectorizer, rows *vectors) examples {
-	ex := examples{rows: &vectors{start: []int32{0}}, words: &vectors{start: []int32{0}}}
+	ex := examples{words: &vectors{start: []int32{0}}}
 	i := 0
 	for step := range t.steps {
 		ex.first = append(ex.first, int32(i))
 		for ; i < len(t.sentences) && int(t.sentences[i].class) == step; i++ {
-			ex.rows.add(rows.row(i))
 			words, _ := vec.topic(nil, t.sentences[i].tokens)
 			ex.words.add(words)
 		}
 	}
 	ex.first = append(ex.first, int32(i))
+	// The background's rows stand behind them.
+	ex.rows = &vectors{rows.start[: i+1 : i+1], rows.entries[:rows.start[i]:rows.start[i]]}
 	return ex
 }
 

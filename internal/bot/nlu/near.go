@@ -1,7 +1,6 @@
 package nlu
 
 import (
-	"cmp"
 	"context"
 	"slices"
 )
@@ -22,7 +21,7 @@ func (t *trainingSet) fitNear(ctx context.Context, workers int, rows *vectors, f
 	for i, s := range t.sentences {
 		members[s.class] = append(members[s.class], int32(i))
 	}
-	index := invert(rows, features)
+	index := invert(rows, features, commonRows)
 	columns := make([][]entry, classes)
 	constant := make([]float32, classes)
 	free := make(chan *nearRoom, workers)
@@ -40,20 +39,27 @@ func (t *trainingSet) fitNear(ctx context.Context, workers int, rows *vectors, f
 	return sparseWeights(features, columns, constant), nil
 }
 
-// invert lists for each feature the rows that have it.
-func invert(rows *vectors, features int) *vectors {
-	v := &vectors{start: make([]int32, features+1), entries: make([]entry, len(rows.entries))}
+// invert lists for each feature the rows that have it; none for a feature of
+// more than limit rows.
+func invert(rows *vectors, features, limit int) *vectors {
+	v := &vectors{start: make([]int32, features+1)}
 	for _, e := range rows.entries {
 		v.start[e.id+1]++
 	}
 	for f := range features {
+		if int(v.start[f+1]) > limit {
+			v.start[f+1] = 0
+		}
 		v.start[f+1] += v.start[f]
 	}
-	next := append([]int32(nil), v.start[:features]...)
+	v.entries = make([]entry, v.start[features])
+	next := slices.Clone(v.start[:features])
 	for i := range rows.rows() {
 		for _, e := range rows.row(i) {
-			v.entries[next[e.id]] = entry{int32(i), e.value}
-			next[e.id]++
+			if v.start[e.id] < v.start[e.id+1] {
+				v.entries[next[e.id]] = entry{int32(i), e.value}
+				next[e.id]++
+			}
 		}
 	}
 	return v
@@ -106,11 +112,7 @@ func (r *nearRoom) train(t *trainingSet, class int32, members []int32, rows, ind
 func (r *nearRoom) opponents(t *trainingSet, class int32, members []int32, rows, index *vectors) []int32 {
 	for _, i := range members {
 		for _, e := range rows.row(int(i)) {
-			others := index.row(int(e.id))
-			if len(others) > commonRows {
-				continue
-			}
-			for _, o := range others {
+			for _, o := range index.row(int(e.id)) {
 				if r.likeness[o.id] == 0 {
 					r.touched = append(r.touched, o.id)
 				}
@@ -118,18 +120,7 @@ func (r *nearRoom) opponents(t *trainingSet, class int32, members []int32, rows,
 			}
 		}
 	}
-	slices.SortFunc(r.touched, func(a, b int32) int {
-		if d := cmp.Compare(r.likeness[b], r.likeness[a]); d != 0 {
-			return d
-		}
-		return cmp.Compare(a, b)
-	})
-	var picked []int32
-	for _, i := range r.touched {
-		if len(picked) < nearRows && t.sentences[i].class != class {
-			picked = append(picked, i)
-		}
-	}
+	picked := r.likest(t, class)
 	rng := random(class)
 	for range drawnRows {
 		i := int32(rng.below(rows.rows()))
@@ -142,4 +133,53 @@ func (r *nearRoom) opponents(t *trainingSet, class int32, members []int32, rows,
 	}
 	r.touched = r.touched[:0]
 	return picked
+}
+
+// likest gives the rows of other classes that are most like a class, the most
+// first, of equals the first.
+func (r *nearRoom) likest(t *trainingSet, class int32) []int32 {
+	before := func(a, b int32) bool {
+		if r.likeness[a] != r.likeness[b] {
+			return r.likeness[a] > r.likeness[b]
+		}
+		return a < b
+	}
+	// A heap of the best so far, the worst of them on top.
+	best := make([]int32, 0, nearRows)
+	down := func(i int) {
+		for {
+			worst := i
+			for child := 2*i + 1; child <= 2*i+2 && child < len(best); child++ {
+				if before(best[worst], best[child]) {
+					worst = child
+				}
+			}
+			if worst == i {
+				return
+			}
+			best[i], best[worst] = best[worst], best[i]
+			i = worst
+		}
+	}
+	for _, row := range r.touched {
+		switch {
+		case t.sentences[row].class == class:
+		case len(best) < nearRows:
+			if best = append(best, row); len(best) == nearRows {
+				for i := nearRows/2 - 1; i >= 0; i-- {
+					down(i)
+				}
+			}
+		case before(row, best[0]):
+			best[0] = row
+			down(0)
+		}
+	}
+	slices.SortFunc(best, func(a, b int32) int {
+		if before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	return best
 }
