@@ -137,6 +137,9 @@ func writeModel(path string, m *nlu.Model) error {
 // printReport is the report for people.
 func printReport(c *console, r nlu.Report) {
 	c.say("\nCross-validation: models trained on some of the sentences were asked about the others.")
+	if r.Validated < r.Steps {
+		c.say("Of so many steps it is about %d only, which makes it easier.", r.Validated)
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "asked with\taccuracy\tanswered at %v\tprecision of these\n", r.Random.Threshold)
 	for _, row := range []struct {

@@ -191,7 +191,7 @@ func TestReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := string(w.versions()[0].Report)
-		for _, want := range []string{`"steps":3,"examples":9`, `"random_folds":{"questions":9`, `"oos_recall":null`, `"thin":[]`} {
+		for _, want := range []string{`"steps":3,"examples":9,"validated_steps":3`, `"random_folds":{"questions":9`, `"oos_recall":null`, `"thin":[]`} {
 			if !strings.Contains(report, want) {
 				t.Errorf("the report lacks %s: %s", want, report)
 			}

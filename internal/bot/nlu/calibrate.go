@@ -61,7 +61,7 @@ func (t *trainingSet) calibrate(ctx context.Context, workers int) (calibration, 
 	if len(t.steps) < calibrateSteps || t.count() < calibrateExamples {
 		return shippedCalibration(), nil
 	}
-	samples, err := t.ask(ctx, workers)
+	samples, err := t.sampled(sampledSteps).ask(ctx, workers)
 	if err != nil {
 		return calibration{}, err
 	}

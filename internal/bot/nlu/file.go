@@ -47,7 +47,7 @@ var (
 // MarshalBinary gives the model as one file that [Load] reads. The same
 // training gives the same bytes.
 func (m *Model) MarshalBinary() ([]byte, error) {
-	w := fileWriter{b: []byte(fileMagic)}
+	w := fileWriter{b: append(make([]byte, 0, m.fileSize()), fileMagic...)}
 	w.number(fileVersion)
 	w.text(m.reader.lex.code)
 	w.texts(m.steps)
@@ -71,6 +71,13 @@ func (m *Model) MarshalBinary() ([]byte, error) {
 	put(&w, append(m.calibration.weight[:], m.calibration.bias))
 	sum := sha256.Sum256(w.b)
 	return append(w.b, sum[:]...), nil
+}
+
+// fileSize guesses the size of the file, so that it is written in one piece of memory.
+func (m *Model) fileSize() int {
+	w := m.weights
+	return 1<<20 + 16*m.vec.size() + 8*len(w.constant) + 4*(len(w.table)+len(w.start)+len(w.class)+len(w.value)) +
+		8*(len(m.examples.rows.entries)+len(m.examples.words.entries)+len(m.examples.rows.start)+len(m.examples.words.start)) + 32*len(m.reader.speller.known) + 64*len(m.steps)
 }
 
 // Load reads a model written by MarshalBinary. A damaged file is refused with

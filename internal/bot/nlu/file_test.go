@@ -78,6 +78,39 @@ func TestManySteps(t *testing.T) {
 	}
 }
 
+// TestVeryManySteps takes the way of the bots of more than 20,000 steps.
+func TestVeryManySteps(t *testing.T) {
+	steps := madeUp(120, 5)
+	large := func(workers int) *nlu.Model {
+		m, err := nlu.TrainLarge(t.Context(), steps, nlu.Options{Workers: workers}, 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	m := large(0)
+	b := marshal(t, m)
+	if !bytes.Equal(b, marshal(t, large(1))) {
+		t.Error("one worker made another model")
+	}
+	loaded, err := nlu.Load(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var questions []nlu.Question
+	for _, s := range steps {
+		questions = append(questions, nlu.Question{Text: s.Examples[2] + " kindly", Step: s.Name})
+	}
+	for _, q := range readCSV(t, filepath.Join("testdata", "shop_questions.csv")) {
+		questions = append(questions, nlu.Question{Text: q.Text, Step: nlu.OutOfScope})
+	}
+	e, exact := nlu.Evaluate(loaded, questions, 0, nil), nlu.Evaluate(train(t, steps, nlu.Options{}), questions, 0, nil)
+	t.Logf("in scope %.3f for %.3f, at the threshold %.3f for %.3f, out of scope %.3f for %.3f", e.InScopeAccuracy, exact.InScopeAccuracy, e.InScopeAccuracyAtThreshold, exact.InScopeAccuracyAtThreshold, e.OOSRecall, exact.OOSRecall)
+	if e.InScopeAccuracy < exact.InScopeAccuracy-0.02 || e.InScopeAccuracyAtThreshold < exact.InScopeAccuracyAtThreshold-0.05 || e.OOSRecall < exact.OOSRecall-0.1 {
+		t.Errorf("%+v\nwithout the bounds %+v", e, exact)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	b := marshal(t, train(t, shop(t)[:3], nlu.Options{}))
 	tests := []struct {

@@ -15,7 +15,7 @@ func CrossValidate(ctx context.Context, steps []Step, o Options, hard bool) (Eva
 	if err != nil {
 		return Evaluation{}, err
 	}
-	set := newTrainingSet(steps, m.reader.lex)
+	set := newTrainingSet(steps, m.reader.lex).sampled(sampledSteps)
 	t := newTally(DefaultThreshold)
 	err = set.crossValidate(ctx, o.workers(), m.calibration, hard, t.count)
 	return t.evaluation(), err

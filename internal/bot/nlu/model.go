@@ -38,6 +38,13 @@ func (t *trainingSet) examples(vec *vectorizer, rows *vectors) examples {
 		}
 	}
 	ex.first = append(ex.first, int32(i))
+	if t.large {
+		ex.rows = &vectors{start: []int32{0}}
+		for k := range i {
+			ex.rows.add(strongest(slices.Clone(rows.row(k)), keptFeatures))
+		}
+		return ex
+	}
 	// The background's rows stand behind them.
 	ex.rows = &vectors{rows.start[: i+1 : i+1], rows.entries[:rows.start[i]:rows.start[i]]}
 	return ex

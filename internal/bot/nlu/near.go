@@ -21,7 +21,11 @@ func (t *trainingSet) fitNear(ctx context.Context, workers int, rows *vectors, f
 	for i, s := range t.sentences {
 		members[s.class] = append(members[s.class], int32(i))
 	}
-	index := invert(rows, features, commonRows)
+	limit := commonRows
+	if t.large {
+		limit = commonRowsLarge
+	}
+	index := invert(rows, features, limit)
 	columns := make([][]entry, classes)
 	constant := make([]float32, classes)
 	free := make(chan *nearRoom, workers)
@@ -32,11 +36,18 @@ func (t *trainingSet) fitNear(ctx context.Context, workers int, rows *vectors, f
 		room := <-free
 		defer func() { free <- room }()
 		columns[class], constant[class] = room.train(t, int32(class), members[class], rows, index)
+		if t.large {
+			columns[class] = strongest(columns[class], keptWeights)
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return sparseWeights(features, columns, constant), nil
+	w := sparseWeights(features, columns, constant)
+	if t.large {
+		w.prune(keptClasses)
+	}
+	return w, nil
 }
 
 // invert lists for each feature the rows that have it; none for a feature of

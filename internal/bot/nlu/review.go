@@ -11,6 +11,9 @@ import (
 type Report struct {
 	Steps    int `json:"steps"`
 	Examples int `json:"examples"` // that read differently
+	// Validated is how many steps the cross-validation is about: all of them, or
+	// some of very many, which makes it easier.
+	Validated int `json:"validated_steps"`
 	// Random is the accuracy on questions like the examples, Hard on questions
 	// in new words.
 	Random Evaluation `json:"random_folds"`
@@ -87,6 +90,8 @@ func Review(ctx context.Context, m *Model, steps []Step, o Options, threshold fl
 			r.Thin = append(r.Thin, ThinStep{s.Name, count[i]})
 		}
 	}
+	set = set.sampled(sampledSteps)
+	r.Validated = len(set.steps)
 	confused := make(map[[2]string]*Confusion)
 	for _, hard := range []bool{false, true} {
 		t := newTally(cmp.Or(threshold, DefaultThreshold))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -57,6 +58,7 @@ type trainingSet struct {
 	steps     []string
 	lex       *lexicon
 	rich      float64
+	large     bool       // see large.go
 	sentences []sentence // of the steps in order, then the background
 }
 
@@ -72,7 +74,7 @@ type sentence struct {
 const similarBackground = 0.5
 
 func newTrainingSet(steps []Step, lex *lexicon) *trainingSet {
-	t := &trainingSet{lex: lex, rich: richness(steps)}
+	t := &trainingSet{lex: lex, rich: richness(steps), large: len(steps) > manySteps}
 	r := reader{lex: lex, function: t.functionFactor()}
 	stems := make(map[string]bool)
 	for i, s := range steps {
@@ -132,7 +134,7 @@ func ownPart(tokens []token, set map[string]bool) float64 {
 // subset is the set with only the sentences that keep allows. The steps and
 // their numbers stay.
 func (t *trainingSet) subset(keep func(i int) bool) *trainingSet {
-	s := &trainingSet{steps: t.steps, lex: t.lex, rich: t.rich}
+	s := &trainingSet{steps: t.steps, lex: t.lex, rich: t.rich, large: t.large}
 	for i := range t.sentences {
 		if keep(i) {
 			s.sentences = append(s.sentences, t.sentences[i])
@@ -187,14 +189,16 @@ func (t *trainingSet) fit(ctx context.Context, workers int) (*Model, error) {
 	rows := &vectors{start: []int32{0}}
 	c := newCounts(m.vec.size())
 	var row []entry
-	for _, s := range t.sentences {
+	for i, s := range t.sentences {
 		features = t.lex.extract(features[:0], s.tokens)
 		row = m.vec.vector(row[:0], features, c)
 		rows.add(row)
+		if i == guessAfter { // room for the rest at once
+			rows.entries = slices.Grow(rows.entries, len(rows.entries)/(i+1)*(len(t.sentences)-i)*21/20)
+		}
 	}
-	m.examples = t.examples(m.vec, rows)
 	var err error
-	if m.vec.size()*(len(t.steps)+1) <= denseLimit {
+	if m.vec.size()*(len(t.steps)+1) <= denseLimit && !t.large {
 		m.weights, err = t.fitAll(ctx, workers, rows, m.vec.size())
 	} else {
 		m.weights, err = t.fitNear(ctx, workers, rows, m.vec.size())
@@ -202,8 +206,12 @@ func (t *trainingSet) fit(ctx context.Context, workers int) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.examples = t.examples(m.vec, rows)
 	return m.ready(), nil
 }
+
+// guessAfter is after how many rows the room for all is guessed.
+const guessAfter = 5000
 
 // fitAll trains each class against all other sentences.
 func (t *trainingSet) fitAll(ctx context.Context, workers int, rows *vectors, features int) (*weights, error) {
