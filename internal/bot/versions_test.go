@@ -445,8 +445,8 @@ func TestActivateUnderTraffic(t *testing.T) {
 			}
 		}
 		for i := range 4 {
-			one := w.another()
-			one.iva, one.users = w.iva, 10000*(i+1)
+			one := *w.world
+			one.users = 10000 * (i + 1)
 			asking.Go(func() {
 				for ctx.Err() == nil {
 					switch got := fmt.Sprint(one.asked("how do I return an item")); got {
