@@ -83,8 +83,8 @@ func (e *postgres) gather(first *threadJob) []*threadJob {
 	return batch
 }
 
-// commitTogether runs a batch in one transaction. If anything in it fails, each
-// command gets a transaction of its own.
+// commitTogether runs a batch in one transaction. What cannot be in it, and
+// everything if anything in it fails, gets a transaction of its own.
 func (e *postgres) commitTogether(batch []*threadJob) {
 	batch = slices.DeleteFunc(batch, func(j *threadJob) bool {
 		if j.ctx.Err() == nil {
@@ -94,29 +94,34 @@ func (e *postgres) commitTogether(batch []*threadJob) {
 		return true
 	})
 	slices.SortFunc(batch, func(a, b *threadJob) int { return cmp.Compare(a.thread, b.thread) })
+	var results []error
 	if len(batch) > 1 && !e.s.rerun {
-		if results := e.tryTogether(batch); results != nil {
-			for i, j := range batch {
-				j.result <- results[i]
-			}
-			return
-		}
+		results = e.tryTogether(batch)
 	}
-	for _, j := range batch {
-		j.result <- e.update(j.ctx, j.fn, false)
+	for i, j := range batch {
+		if results != nil && !errors.Is(results[i], errAlone) {
+			j.result <- results[i]
+			continue
+		}
+		// Beside this goroutine: a thread that another process holds keeps only
+		// its own command waiting.
+		e.done.Go(func() { j.result <- e.update(j.ctx, j.fn, false) })
 	}
 }
+
+// errAlone says that a thread could not be locked at once.
+var errAlone = errors.New("store: another process holds the thread")
 
 // tryTogether gives the results of a batch that was committed; nil when nothing
 // of it was.
 func (e *postgres) tryTogether(batch []*threadJob) []error {
-	c, err := e.pool.Acquire(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return nil
 	}
 	defer c.Release()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
 	p := &pgTx{ctx: ctx, c: c.Conn(), held: []query{{sql: "begin"}}}
 	results, txs := e.runTogether(ctx, p, batch)
 	if results == nil {
@@ -154,14 +159,19 @@ func (e *postgres) runTogether(ctx context.Context, p *pgTx, batch []*threadJob)
 		ids[i] = j.thread
 	}
 	first := &Tx{ctx: ctx, s: e.s, c: p, Now: e.s.now()}
-	locked, err := first.lockThreads(ids...)
+	locked, err := first.lockThreads(e.skipLocked, ids...)
 	if err != nil {
 		return nil, nil
 	}
 	results = make([]error, len(batch))
 	block := first.ids
 	for i, j := range batch {
-		tx := &Tx{ctx: j.ctx, s: e.s, c: p, Now: first.Now, ids: block, locked: map[int64]*Locked{j.thread: locked[j.thread]}}
+		l := locked[j.thread]
+		if l == nil {
+			results[i] = errAlone
+			continue
+		}
+		tx := &Tx{ctx: j.ctx, s: e.s, c: p, Now: first.Now, ids: block, locked: map[int64]*Locked{j.thread: l}}
 		results[i] = guarded(j.fn, tx)
 		switch {
 		case tx.err != nil, results[i] != nil && tx.wrote:

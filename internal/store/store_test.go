@@ -408,6 +408,43 @@ func TestSharedTransactions(t *testing.T) {
 				return err
 			})
 		}
+		if s.Engine() == "postgres" { // a thread that is held elsewhere keeps nobody but its own command waiting
+			held, release := make(chan struct{}), make(chan struct{})
+			all.Go(func() {
+				if err := s.Update(t.Context(), func(tx *store.Tx) error {
+					_, err := tx.LockThread(ids[0])
+					close(held)
+					<-release
+					return err
+				}); err != nil {
+					t.Errorf("the holder: %v", err)
+				}
+			})
+			<-held
+			last := make(chan error, 1)
+			go func() { last <- s.ShareThread(t.Context(), ids[0], write(ids[0], 100, nil)) }()
+			for range 3 {
+				var others sync.WaitGroup
+				for _, thread := range ids[1:] {
+					others.Go(func() {
+						if err := s.ShareThread(t.Context(), thread, write(thread, 100, nil)); err != nil {
+							t.Errorf("thread %d: %v", thread, err)
+						}
+					})
+				}
+				others.Wait()
+			}
+			select {
+			case err := <-last:
+				t.Errorf("a held thread was written: %v", err)
+			default:
+			}
+			close(release)
+			if err := <-last; err != nil {
+				t.Errorf("the waiting command: %v", err)
+			}
+			all.Wait()
+		}
 		if err := s.ShareThread(t.Context(), ids[0], func(tx *store.Tx) error {
 			return s.ShareThread(tx.Context(), ids[1], func(*store.Tx) error { return nil })
 		}); err == nil {

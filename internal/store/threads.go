@@ -97,7 +97,7 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 		l = tx.threads.get(id)
 	}
 	if l == nil || tx.s.verify && tx.threads != nil {
-		read, err := tx.lockThreads(id)
+		read, err := tx.lockThreads(tx.s.engine.forUpdate, id)
 		if err != nil {
 			return nil, err
 		}
@@ -118,9 +118,9 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 	return l, nil
 }
 
-// lockThreads locks threads in the order of their numbers and reads them; those
-// that do not exist are left out.
-func (tx *Tx) lockThreads(ids ...int64) (map[int64]*Locked, error) {
+// lockThreads locks threads in the order of their numbers and reads them. It
+// leaves out those that do not exist, or that the lock leaves out.
+func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (map[int64]*Locked, error) {
 	out := make(map[int64]*Locked, len(ids))
 	var now time.Time
 	const lanes, tools = 0, 1
@@ -131,7 +131,7 @@ func (tx *Tx) lockThreads(ids ...int64) (map[int64]*Locked, error) {
 		beside += ` union all select 2, 0, ` + q + `, '', ''`
 	}
 	err := tx.many(
-		query{tx.s.engine.forUpdate(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
+		query{lock(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
 			l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
 			err := scanThread(r, &l.Thread, &l.ConfigVersion)
 			out[l.ID] = l
