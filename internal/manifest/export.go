@@ -67,6 +67,9 @@ func exportClient(tx *store.Tx, c tract.Client) (fields, error) {
 	slices.SortFunc(certs, func(a, b tract.Certificate) int { return strings.Compare(a.UUID, b.UUID) })
 	parts := map[string][]fields{}
 	for _, d := range docs {
+		if d.Kind == "text" {
+			continue // written by the version before, while replicas were replaced
+		}
 		one, err := exportDocument(d, certs)
 		if err != nil {
 			return nil, fmt.Errorf("read %s %q of %s: %w", d.Kind, d.ID, c.ID, err)

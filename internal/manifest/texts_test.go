@@ -50,6 +50,11 @@ func TestTexts(t *testing.T) {
 		if d := cmp.Diff(stored, h.config(t, "acme").Texts); d != "" {
 			t.Errorf("stored -want +got:\n%s", d)
 		}
+		if err := s.Update(context.Background(), func(tx *store.Tx) error { // as the version before does
+			return tx.PutDocument(h.keyIn(tx, t), "text", "old", "", "x")
+		}); err != nil {
+			t.Fatal(err)
+		}
 		out, err := h.Export(context.Background())
 		if err != nil {
 			t.Fatal(err)
