@@ -370,7 +370,9 @@ func (a *API) commandThread(c *operation, action string, command func(reason str
 	var tag string
 	out, err := key.Update(c.ctx(), thread.ID, func(tx *store.Tx) (web.Answer, error) {
 		tag = ""
-		res, err := a.Conversation.Apply(tx, thread.ID, command(in.Reason), conversation.Options{Check: func(_ *store.Tx, l *store.Locked, _ *tract.Config) error { return unlessStale(c.r, threadTag(&l.Thread)) }})
+		res, err := a.Conversation.Apply(tx, thread.ID, command(in.Reason), conversation.Options{Check: func(_ *store.Tx, l *store.Locked, _ *tract.Config) error {
+			return unlessStale(c.r, threadTag(&l.Thread))
+		}})
 		if err == nil {
 			err = res.Refused
 		}
