@@ -82,7 +82,7 @@ func (d *deliveryWish) wants(e *store.LogEndpoint) bool {
 func (a *API) searchDeliveries(c *operation) (web.Answer, error) {
 	var d deliveryWish
 	include := ""
-	if err := texts(c.r, map[string]*string{"state": &d.State, "kind": &d.Kind, "tool": &d.Tool, "category": &d.Category, "subcategory": &d.Subcategory, "user_id": &d.UserID, "since": &d.Since, "until": &d.Until, "include": &include}); err != nil {
+	if err := queries(c.r, map[string]*string{"state": &d.State, "kind": &d.Kind, "tool": &d.Tool, "category": &d.Category, "subcategory": &d.Subcategory, "user_id": &d.UserID, "since": &d.Since, "until": &d.Until, "include": &include}); err != nil {
 		return web.Answer{}, err
 	}
 	if err := numbers(c.r, map[string]*int64{"endpoint": &d.Endpoint, "business_id": &d.Business}); err != nil {

@@ -63,8 +63,8 @@ func (a *API) operateRoutes(m *web.Mux) {
 	on("GET erasures/{id}/", a.readErasure)
 }
 
-// texts reads parameters of the query string into places.
-func texts(r *http.Request, dests map[string]*string) (err error) {
+// queries reads parameters of the query string into places.
+func queries(r *http.Request, dests map[string]*string) (err error) {
 	for name, dest := range dests {
 		if *dest, _, err = web.Query(r, name); err != nil {
 			return err

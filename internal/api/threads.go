@@ -56,7 +56,7 @@ func threadFilter(c *operation) (f store.ThreadFilter, find func(*store.Tx, *sto
 	f.Client = c.client.Key
 	var state, owner, pxut, auth, name string
 	var platform int64
-	if err := texts(c.r, map[string]*string{"state": &state, "owner": &owner, "team": &f.Team, "agent": &f.Agent, "user_id": &pxut, "auth_id": &auth, "user_name": &name}); err != nil {
+	if err := queries(c.r, map[string]*string{"state": &state, "owner": &owner, "team": &f.Team, "agent": &f.Agent, "user_id": &pxut, "auth_id": &auth, "user_name": &name}); err != nil {
 		return f, nil, err
 	}
 	if err := numbers(c.r, map[string]*int64{"business_id": &f.Business, "device_platform": &platform}); err != nil {

@@ -269,7 +269,7 @@ func (tx *Tx) eraseEntries(e *Erasure) error {
 
 // scrub keeps what is counted. Agents are staff, not the user.
 func scrub(m EntryMeta) EntryMeta {
-	m.Metadata = nil
+	m.Metadata, m.Template = nil, ""
 	if !tract.OwnReason(m.Reason) {
 		m.Reason = ""
 	}
