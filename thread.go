@@ -38,6 +38,18 @@ const (
 	ReasonFailover  = "failover"
 )
 
+// OwnReason says whether a reason is one of the hub's own words: anything else is
+// what somebody wrote.
+func OwnReason(r string) bool {
+	switch r {
+	case ReasonAgent, ReasonTool, ReasonBot, ReasonAuto, ReasonUserTimeout, ReasonTransferToIVA, ReasonOperator,
+		ReasonBotBreak, ReasonUserAsked, ReasonAPI, ReasonPass, ReasonFailover,
+		"complete", "new_conversation", "user_replied", "no_default_receiver", "default_receiver_found", "reassigned", "timeout", "superseded", "idle", "ack_timeout", "hook_disabled", "tool_removed":
+		return true
+	}
+	return Op(r).Valid()
+}
+
 // Agent is the person shown to the user and in transcripts.
 type Agent struct {
 	Name         string `json:"name"`

@@ -117,6 +117,7 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/compare/", web.Hub, a.admin(a.compareModels))
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/{version}/", web.Hub, a.admin(a.showModel))
 	m.Handle("POST /api/clients/{client}/bots/{domain}/models/{version}/activate/", web.Hub, a.admin(a.activateModel))
+	a.operateRoutes(m)
 
 	m.Handle("GET /healthz", web.Hub, a.healthz)
 	m.Handle("GET /readyz", web.Hub, a.readyz)

@@ -172,13 +172,8 @@ func (a *API) ledger(c *toolCall) (web.Answer, error) {
 			return err
 		}
 		lines, err := tx.ListLedger(t.ID)
-		for _, l := range lines {
-			var first any
-			if l.FirstAnswer >= 0 {
-				first = l.FirstAnswer.Milliseconds()
-			}
-			out = append(out, map[string]any{"at": stamp(l.At), "type": l.Op, "requester": orNil(string(l.Requester)), "from": orNil(string(l.From)), "to": orNil(string(l.To)), "granted": l.Granted,
-				"code": orNil(l.Code), "reason": orNil(l.Reason), "metadata": l.Metadata, "control_epoch": l.Epoch, "first_answer_ms": first})
+		for i := range lines {
+			out = append(out, ledgerLine(&lines[i]))
 		}
 		return err
 	})
@@ -186,6 +181,16 @@ func (a *API) ledger(c *toolCall) (web.Answer, error) {
 		return web.Answer{}, err
 	}
 	return web.JSON(http.StatusOK, map[string]any{"entries": out}), nil
+}
+
+// ledgerLine is an operation as the ledger shows it.
+func ledgerLine(l *store.LedgerLine) map[string]any {
+	var first any
+	if l.FirstAnswer >= 0 {
+		first = l.FirstAnswer.Milliseconds()
+	}
+	return map[string]any{"at": stamp(l.At), "type": l.Op, "requester": orNil(string(l.Requester)), "from": orNil(string(l.From)), "to": orNil(string(l.To)), "granted": l.Granted,
+		"code": orNil(l.Code), "reason": orNil(l.Reason), "metadata": l.Metadata, "control_epoch": l.Epoch, "first_answer_ms": first}
 }
 
 func orNil(s string) any {

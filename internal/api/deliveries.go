@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"tract"
@@ -19,101 +21,162 @@ const (
 	maxReplay   = 1000
 )
 
-func checkState(s string) error {
-	switch s {
-	case "", store.DeliveryQueued, store.DeliveryDelivered, store.DeliveryDead:
-		return nil
-	}
-	return tract.Invalid("field_value", "state must be queued, delivered or dead")
+// logQuery is a page of the delivery log that is asked for. What was given up is
+// listed by when that was, everything else by its place in the log.
+type logQuery struct {
+	store.LogFilter
+	dead store.DeadCursor
 }
 
-func parseTime(name, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
+// deadStates are those of what was given up.
+var deadStates = []string{store.DeliveryDead, store.DeliveryReplayed, store.DeliveryWithdrawn}
+
+func (q *logQuery) givenUp() bool {
+	return len(q.States) > 0 && !slices.ContainsFunc(q.States, func(s string) bool { return !slices.Contains(deadStates, s) })
+}
+
+// at takes the place where the page before ended.
+func (q *logQuery) at(position string) error {
+	if q.givenUp() {
+		var us int64
+		err := scanAt("%d %d %d %d", &us, &q.dead.Thread, &q.dead.Endpoint, &q.dead.Seq)(position)
+		q.dead.At = time.UnixMicro(us)
+		return err
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return t, tract.Invalid("field_value", "%s must be a time such as 2026-11-20T10:30:00Z", name)
+	return scanAt("%d %d %d", &q.Before.Entry, &q.Before.Endpoint, &q.Before.Seq)(position)
+}
+
+// read gives the page and where it ended, "" at the end of the log.
+func (q *logQuery) read(tx *store.Tx, client int64) (lines []store.LogLine, next string, err error) {
+	if q.givenUp() {
+		lines, at, err := tx.ListDead(client, q.LogFilter, q.dead)
+		if at != nil {
+			next = fmt.Sprintf("%d %d %d %d", at.At.UnixMicro(), at.Thread, at.Endpoint, at.Seq)
+		}
+		return lines, next, err
 	}
-	return t.UTC(), nil
+	lines, at, err := tx.ListLog(q.LogFilter)
+	if at != nil {
+		next = fmt.Sprintf("%d %d %d", at.Entry, at.Endpoint, at.Seq)
+	}
+	return lines, next, err
+}
+
+// most reads up to maxReplay lines, over as many pages as hold them.
+func (q *logQuery) most(tx *store.Tx, client int64) (lines []store.LogLine, err error) {
+	for len(lines) < maxReplay {
+		q.Limit = min(maxReplay-len(lines), maxPage)
+		page, next, err := q.read(tx, client)
+		lines = append(lines, page...)
+		if err != nil || next == "" {
+			return lines, err
+		}
+		if err := q.at(next); err != nil {
+			return nil, err
+		}
+	}
+	return lines, nil
+}
+
+// toolStates are the states as tools know them: what is tried again is queued.
+var toolStates = map[string][]string{
+	"": nil, store.DeliveryQueued: {store.DeliveryQueued, store.DeliveryRetrying}, store.DeliveryDelivered: {store.DeliveryDelivered},
+	store.DeliveryDead: {store.DeliveryDead}, store.DeliveryReplayed: {store.DeliveryReplayed},
+}
+
+func checkState(s string) error {
+	if _, ok := toolStates[s]; !ok {
+		return tract.Invalid("field_value", "state must be queued, delivered, dead or replayed")
+	}
+	return nil
 }
 
 func (a *API) listDeliveries(c *toolCall) (web.Answer, error) {
-	f, scope, err := a.deliveryFilter(c)
+	q, scope, err := a.deliveryFilter(c)
 	if err != nil {
 		return web.Answer{}, err
 	}
-	limit := f.Limit
-	f.Limit++ // one more says whether there is a next page
 	var lines []store.LogLine
+	var at string
 	err = a.view(c, func(tx *store.Tx) (err error) {
-		if f.Endpoints, err = toolEndpoints(tx, c); err != nil {
+		if q.Endpoints, err = toolEndpoints(tx, c); err != nil {
 			return err
 		}
-		lines, err = tx.ListLog(f)
+		lines, at, err = q.read(tx, c.id.ClientKey)
 		return err
 	})
 	if err != nil {
 		return web.Answer{}, err
 	}
 	var next any
-	if len(lines) > limit {
-		lines = lines[:limit]
-		last := lines[limit-1]
-		next = web.EncodeCursor(a.CursorKey, scope, fmt.Sprintf("%d %d %d", last.Entry, last.Lane.Endpoint, last.Seq))
+	if at != "" {
+		next = web.EncodeCursor(a.CursorKey, scope, at)
 	}
-	out := make([]map[string]any, len(lines))
+	out := []map[string]any{}
 	for i := range lines {
 		l := &lines[i]
-		var lastError, status any
-		if l.LastError != "" {
-			lastError = l.LastError
+		if l.Pxut == "" {
+			continue // its user was erased
 		}
-		if l.LastStatus != 0 {
-			status = l.LastStatus
+		state := l.State
+		if state == store.DeliveryRetrying {
+			state = store.DeliveryQueued
 		}
-		out[i] = map[string]any{"id": l.ID(), "state": l.State, "user_id": l.Pxut, "category": l.Category, "subcategory": l.Subcategory, "message_id": l.Entry,
-			"attempts": l.Attempts, "last_status": status, "last_error": lastError, "created_at": stamp(l.CreatedAt), "next_attempt_at": stampOrNil(l.NextAt)}
+		out = append(out, map[string]any{"id": l.ID(), "state": state, "user_id": l.Pxut, "category": l.Endpoint.Category, "subcategory": l.Endpoint.Subcategory, "message_id": l.Entry,
+			"attempts": l.Attempts, "last_status": orNilStatus(l.LastStatus), "last_error": orNil(l.LastError), "created_at": stamp(l.CreatedAt), "next_attempt_at": stampOrNil(l.NextAt)})
 	}
 	return web.JSON(http.StatusOK, map[string]any{"deliveries": out, "next_cursor": next}), nil
 }
 
-func (a *API) deliveryFilter(c *toolCall) (f store.LogFilter, scope string, err error) {
-	var since, cursor string
-	for name, dest := range map[string]*string{"state": &f.State, "since": &since, "cursor": &cursor} {
+func orNilStatus(status int) any {
+	if status == 0 {
+		return nil
+	}
+	return status
+}
+
+func (a *API) deliveryFilter(c *toolCall) (q logQuery, scope string, err error) {
+	var state, since, cursor string
+	for name, dest := range map[string]*string{"state": &state, "since": &since, "cursor": &cursor} {
 		if *dest, _, err = web.Query(c.r, name); err != nil {
-			return f, "", err
+			return q, "", err
 		}
 	}
-	if err := checkState(f.State); err != nil {
-		return f, "", err
+	if err := checkState(state); err != nil {
+		return q, "", err
 	}
-	if f.Since, err = parseTime("since", since); err != nil {
-		return f, "", err
+	q.States = toolStates[state]
+	if q.Since, err = parseTime("since", since); err != nil {
+		return q, "", err
 	}
-	if f.Limit, err = web.Limit(c.r, defaultPage, maxPage); err != nil {
-		return f, "", err
+	if q.Limit, err = web.Limit(c.r, defaultPage, maxPage); err != nil {
+		return q, "", err
 	}
 	scope = "deliveries/" + c.id.ClientID + "/" + string(c.id.Tool)
+	if state != "" {
+		scope += "/" + state
+	}
 	if cursor != "" {
 		at, err := web.DecodeCursor(a.CursorKey, scope, cursor)
 		if err != nil {
-			return f, "", err
+			return q, "", err
 		}
-		if _, err := fmt.Sscanf(at, "%d %d %d", &f.Before.Entry, &f.Before.Endpoint, &f.Before.Seq); err != nil {
-			return f, "", tract.Invalid("invalid_cursor", "cursor is not one that this list gave")
+		if q.at(at) != nil {
+			return q, "", tract.Invalid("invalid_cursor", "cursor is not one that this list gave")
 		}
 	}
-	return f, scope, nil
+	return q, scope, nil
 }
 
-func toolEndpoints(tx *store.Tx, c *toolCall) ([]int64, error) {
-	es, err := tx.ListEndpoints(c.id.ClientKey, store.EndpointHook, c.id.Tool)
-	ids := make([]int64, len(es))
-	for i := range es {
-		ids[i] = es[i].ID
+// toolEndpoints are a tool's hooks, those that it deleted, too.
+func toolEndpoints(tx *store.Tx, c *toolCall) (out []store.LogEndpoint, err error) {
+	all, err := tx.ListLogEndpoints(c.id.ClientKey)
+	for _, e := range all {
+		if e.Kind == store.EndpointHook && e.Tool == c.id.Tool {
+			out = append(out, e)
+		}
 	}
-	return ids, err
+	return out, err
 }
 
 func (a *API) replayDeliveries(c *toolCall) (web.Answer, error) {
@@ -140,24 +203,25 @@ func (a *API) replayDeliveries(c *toolCall) (web.Answer, error) {
 			todo, err = named(tx, endpoints, in.DeliveryIDs)
 			return err
 		}
-		f := store.LogFilter{Endpoints: endpoints, State: in.State, Limit: maxReplay}
+		q := logQuery{LogFilter: store.LogFilter{Endpoints: standing(endpoints), States: toolStates[in.State]}}
 		if in.Since == "" || in.Until == "" || in.State == "" {
 			return tract.Invalid("field_missing", "give delivery_ids, or since, until and state")
 		}
 		if err := checkState(in.State); err != nil {
 			return err
 		}
-		if in.State == store.DeliveryQueued {
+		if in.State != store.DeliveryDead && in.State != store.DeliveryDelivered {
 			return badValue("state", "must be dead or delivered: what is queued will be sent anyway")
 		}
-		if f.Since, err = parseTime("since", in.Since); err != nil {
+		if q.Since, err = parseTime("since", in.Since); err != nil {
 			return err
 		}
-		if f.Until, err = parseTime("until", in.Until); err != nil {
+		if q.Until, err = parseTime("until", in.Until); err != nil {
 			return err
 		}
-		lines, err := tx.ListLog(f)
-		for i := len(lines) - 1; i >= 0; i-- { // oldest first
+		lines, err := q.most(tx, c.id.ClientKey)
+		slices.SortFunc(lines, oldestFirst)
+		for i := range lines {
 			todo = append(todo, lines[i].Delivery)
 		}
 		return err
@@ -178,11 +242,21 @@ func (a *API) replayDeliveries(c *toolCall) (web.Answer, error) {
 	return web.JSON(http.StatusOK, map[string]any{"error": nil, "replayed": len(todo)}), nil
 }
 
+// standing are the endpoints that can be called.
+func standing(all []store.LogEndpoint) []store.LogEndpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e store.LogEndpoint) bool { return e.Removed })
+}
+
+// oldestFirst is the order in which deliveries are sent again: that of their lanes.
+func oldestFirst(a, b store.LogLine) int {
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Lane.Endpoint, b.Lane.Endpoint), cmp.Compare(a.Seq, b.Seq))
+}
+
 // named finds deliveries of the caller's endpoints by their ids.
-func named(tx *store.Tx, endpoints []int64, ids []string) (out []store.Delivery, err error) {
+func named(tx *store.Tx, endpoints []store.LogEndpoint, ids []string) (out []store.Delivery, err error) {
 	mine := map[int64]bool{}
-	for _, id := range endpoints {
-		mine[id] = true
+	for _, e := range endpoints {
+		mine[e.ID] = true
 	}
 	for _, id := range ids {
 		k, seq, ok := store.ParseDeliveryID(id)

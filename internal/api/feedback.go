@@ -70,6 +70,9 @@ func (a *API) logFeedback(c *clientCall) (web.Answer, error) {
 		if err != nil {
 			return web.Answer{}, err
 		}
+		if l.Erased() {
+			return web.Answer{}, errFeedbackUser
+		}
 		if l.State.Conversation == 0 {
 			return web.Answer{}, errFeedbackNone
 		}

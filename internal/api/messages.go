@@ -72,7 +72,7 @@ func (a *API) userDetails(c *toolCall) (web.Answer, error) {
 		out[name] = v
 	}
 	if err := a.update(c, func(tx *store.Tx) error {
-		return tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "user_details_read", t.Pxut, map[string]any{"names": in.Details})
+		return tx.InsertAudit(c.id.ClientKey, string(c.id.Tool), "user_details_read", auditThread(t.ID), map[string]any{"names": in.Details})
 	}); err != nil {
 		return web.Answer{}, err
 	}

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,7 +45,8 @@ func TestUserAndDetails(t *testing.T) {
 			}
 			return err
 		})
-		want := []string{"desk-one " + u.ID + ` {"names":["custom_data"]}`, "desk-one " + u.ID + ` {"names":["email","mobile_no"]}`}
+		thread := fmt.Sprintf("thread/%d", w.Thread(u).ID) // the audit log outlives the user
+		want := []string{"desk-one " + thread + ` {"names":["custom_data"]}`, "desk-one " + thread + ` {"names":["email","mobile_no"]}`}
 		if diff := cmp.Diff(want, read); diff != "" {
 			t.Errorf("audit (-want +got):\n%s", diff)
 		}

@@ -83,6 +83,9 @@ func (s *Service) fire(ctx context.Context, d store.DueTimer) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
+	if errors.Is(err, ErrErased) {
+		return nil // its timers are gone, too
+	}
 	// One thread that cannot be handled must not keep the others waiting.
 	s.Log.Error("timer failed", "thread", d.Thread, "timer", string(d.Kind), "error", err)
 	return s.Store.Update(ctx, func(tx *store.Tx) error { return tx.PostponeTimer(d, tx.Now.Add(time.Minute)) })
@@ -99,7 +102,14 @@ func (s *Service) DoJobs(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, j := range jobs {
-		if err := s.job(ctx, j); err != nil {
+		done, next, err := s.job(ctx, j)
+		if err == nil && !done {
+			err = s.Store.Update(ctx, func(tx *store.Tx) error { return tx.PostponeJob(j.ID, tx.Now.Add(next)) })
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
 			s.Log.Error("job failed", "job", j.Kind, "client", j.Client, "attempt", j.Attempts, "error", err)
 			continue // claimed for a minute, then tried again
 		}
@@ -110,7 +120,15 @@ func (s *Service) DoJobs(ctx context.Context) (int, error) {
 	return len(jobs), nil
 }
 
-func (s *Service) job(ctx context.Context, j store.Job) error {
+// job does a job, or some of it: then it is to be done again after next.
+func (s *Service) job(ctx context.Context, j store.Job) (done bool, next time.Duration, err error) {
+	if j.Kind == store.JobErase {
+		return s.erase(ctx, j)
+	}
+	return true, 0, s.toolJob(ctx, j)
+}
+
+func (s *Service) toolJob(ctx context.Context, j store.Job) error {
 	var t toolJob
 	if err := json.Unmarshal(j.Body, &t); err != nil {
 		return err
@@ -164,7 +182,7 @@ func (s *Service) each(ctx context.Context, client int64, owner tract.ReceiverID
 			if !of(t.Business) {
 				continue
 			}
-			if _, err := s.Do(ctx, t.ID, c); err != nil && !errors.Is(err, store.ErrNotFound) {
+			if _, err := s.Do(ctx, t.ID, c); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, ErrErased) {
 				return err
 			}
 		}

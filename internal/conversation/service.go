@@ -118,6 +118,12 @@ func (s *Service) Apply(tx *store.Tx, thread int64, c tract.Command, o Options) 
 			return nil, err
 		}
 	}
+	if l.Erased() {
+		if o.Tool != "" {
+			return nil, errNoUser
+		}
+		return nil, ErrErased
+	}
 	settings := cfg.settings[l.Business]
 	if o.Tool != "" && !attached(cfg.Config, l.Business, o.Tool) {
 		return nil, errNoUser

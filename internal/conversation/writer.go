@@ -48,15 +48,11 @@ func (w *writer) entry(i int) error {
 		d.Body = textBody(d.Text)
 	}
 	template := w.fillIn(d)
-	id, err := w.tx.NextID()
+	e, err := newEntry(w.tx, w.l, d)
 	if err != nil {
 		return err
 	}
-	e := store.Entry{ID: id, Thread: w.l.ID, Conversation: d.Conversation, Event: d.Event, Sender: d.Sender, By: d.By, MessageType: d.MessageType, Body: d.Body, At: w.tx.Now,
-		Meta: store.EntryMeta{Op: d.Op, Reason: d.Reason, From: d.From, To: d.To, Team: d.Team, Owner: d.Owner, Epoch: d.Epoch, Metadata: d.Metadata, Template: template}}
-	if d.Agent != (tract.Agent{}) {
-		e.Meta.Agent = &d.Agent
-	}
+	e.Meta.Template = template
 	if err := w.tx.InsertEntry(w.l, &e); err != nil {
 		return err
 	}
@@ -71,6 +67,17 @@ func (w *writer) entry(i int) error {
 		return w.botTurn(&e, w.out.Thread.Epoch)
 	}
 	return nil
+}
+
+// newEntry makes a line of the log of what the rules wrote.
+func newEntry(tx *store.Tx, l *store.Locked, d *tract.Entry) (store.Entry, error) {
+	id, err := tx.NextID()
+	e := store.Entry{ID: id, Thread: l.ID, Conversation: d.Conversation, Event: d.Event, Sender: d.Sender, By: d.By, MessageType: d.MessageType, Body: d.Body, At: tx.Now,
+		Meta: store.EntryMeta{Op: d.Op, Reason: d.Reason, From: d.From, To: d.To, Team: d.Team, Owner: d.Owner, Epoch: d.Epoch, Metadata: d.Metadata}}
+	if d.Agent != (tract.Agent{}) {
+		e.Meta.Agent = &d.Agent
+	}
+	return e, err
 }
 
 // tellTools appends an entry to the lanes of every tool that registered for it.

@@ -323,13 +323,20 @@ const commitLimit = 20 * time.Second
 // Committed takes what a commit appended.
 func (d *Dispatcher) Committed(c *store.Commit) {
 	d.nudged(c)
-	if len(c.Appends) == 0 && len(c.Endpoints) == 0 {
+	if len(c.Appends) == 0 && len(c.Endpoints) == 0 && len(c.Withdrawn) == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range c.Appends {
 		d.appended(&c.Appends[i])
+	}
+	for _, k := range c.Withdrawn {
+		if l := d.lanes[k]; l != nil {
+			d.freePayloads(l)
+			l.doubted = true
+			d.doubt(k, 0)
+		}
 	}
 	for _, id := range c.Endpoints {
 		if e := d.endpoints[id]; e != nil {

@@ -142,7 +142,7 @@ func TestEndpointDown(t *testing.T) {
 				if n := len(w.net.to("tool")); n != calls {
 					t.Errorf("a disabled endpoint was called %d times", n-calls)
 				}
-				if diff := cmp.Diff([]string{"first dead", "second queued", "third queued", "fourth queued"}, w.states(e.ID)); diff != "" {
+				if diff := cmp.Diff([]string{"first dead", "second queued", "third retrying", "fourth queued"}, w.states(e.ID)); diff != "" {
 					t.Error(diff)
 				}
 				w.update(func(tx *store.Tx) error { return tx.EnableEndpoint(e) })

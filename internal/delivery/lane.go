@@ -314,6 +314,13 @@ func (d *Dispatcher) next(l *lane) (item store.Delivery, ok bool) {
 		return store.Delivery{}, false
 	}
 	if len(rows) > 0 {
+		if len(rows[0].Payload) == 0 { // erased: the lane was settled by that
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			l.doubted = true
+			d.doubt(l.key, 0)
+			return store.Delivery{}, false
+		}
 		if waits, err := d.stranger(&rows[0]); err != nil || waits {
 			return store.Delivery{}, false
 		}

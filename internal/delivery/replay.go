@@ -11,6 +11,9 @@ var ErrNotSettled = &tract.Error{Kind: tract.KindConflict, Code: "still_queued",
 // ErrNoReplay refuses to ask the bot again.
 var ErrNoReplay = &tract.Error{Kind: tract.KindConflict, Code: "no_replay", Msg: "a turn of the bot cannot be replayed"}
 
+// ErrErased refuses to send what was erased.
+var ErrErased = &tract.Error{Kind: tract.KindConflict, Code: "erased", Msg: "the user was erased, and what the delivery said with it"}
+
 // Replay queues a settled delivery once more, at the end of its lane: the same
 // bytes under the same webhook-id, so that a receiver that has it already can
 // tell. The tool's feed does not show it a second time. A disabled endpoint gets
@@ -22,6 +25,9 @@ func Replay(tx *store.Tx, k store.LaneKey, seq int64) error {
 	l, err := tx.LockThread(k.Thread)
 	if err != nil {
 		return err
+	}
+	if l.Erased() {
+		return ErrErased
 	}
 	item, err := tx.Delivery(k, seq)
 	if err != nil {

@@ -294,7 +294,7 @@ func (w *world) lane(thread, endpoint int64) (l store.Lane) {
 func (w *world) log(endpoint int64) (out []store.LogLine) {
 	w.t.Helper()
 	w.view(func(tx *store.Tx) (err error) {
-		out, err = tx.ListLog(store.LogFilter{Endpoints: []int64{endpoint}, Limit: 100000})
+		out, _, err = tx.ListLog(store.LogFilter{Endpoints: []store.LogEndpoint{{Endpoint: store.Endpoint{ID: endpoint}}}, Limit: 1999, Payloads: true})
 		return err
 	})
 	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {

@@ -72,7 +72,7 @@ func (s *Service) PutUser(tx *store.Tx, client int64, in UserInput, create bool)
 	if err := check(in); err != nil {
 		return store.User{}, err
 	}
-	u, err := tx.UserByAuthID(client, in.AuthID)
+	u, err := tx.LockUserByAuthID(client, in.AuthID)
 	switch {
 	case err == nil:
 	case tract.KindOf(err) != tract.KindNotFound:
@@ -193,6 +193,9 @@ func (s *Service) Append(tx *store.Tx, m Message) (*conversation.Result, error) 
 		return nil, err
 	}
 	thread, err := s.Conversation.Open(tx, m.Client, m.Business, u.ID, m.Platform)
+	if err == nil && thread == 0 { // the user was erased just now
+		err = ErrNotRegistered
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -124,11 +124,15 @@ func (tx *Tx) DisableEndpoint(e Endpoint, reason string) (bool, error) {
 	return true, tx.endpointChanged(e.Client, e.ID)
 }
 
-// DeleteEndpoint unregisters a hook. What was queued for it is dead.
+// DeleteEndpoint unregisters a hook. What was queued for it is dead; its lines
+// in the delivery log stay.
 func (tx *Tx) DeleteEndpoint(e Endpoint) error {
 	// Lanes before endpoints, as the dispatcher's marks lock them.
 	if err := tx.each(func(r row) error { var thread int64; return r.Scan(&thread) },
 		tx.s.engine.forUpdate(`select l.thread from lanes l where l.endpoint = $1 and l.last > l.done order by l.thread`, "l"), e.ID); err != nil {
+		return err
+	}
+	if err := tx.exec(`insert into removed_endpoints (id, client, kind, tool, category, subcategory, business, removed_at) select id, client, kind, tool, category, subcategory, business, $2 from endpoints where id = $1`, e.ID, tx.Now); err != nil {
 		return err
 	}
 	for _, q := range []string{`delete from endpoints where id = $1`, `delete from endpoint_health where endpoint = $1`} {
@@ -208,99 +212,6 @@ func (tx *Tx) Queue(endpoint int64) (q Queue, err error) {
 	_, err = tx.one([]any{&q.Length, at(&q.OldestAt)}, `select coalesce(cast(sum(l.last - l.done) as bigint), 0), coalesce(min(o.created_at), 0)
 		from lanes l left join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq = l.done + 1 where l.endpoint = $1 and l.last > l.done`, endpoint)
 	return q, err
-}
-
-// LogLine is a delivery with what became of it, for the delivery log.
-type LogLine struct {
-	Delivery
-	State       string // queued | delivered | dead
-	Category    string
-	Subcategory string
-	Pxut        string
-	Attempts    int
-	LastStatus  int
-	LastError   string
-	NextAt      time.Time
-}
-
-// Delivery states.
-const (
-	DeliveryQueued    = "queued"
-	DeliveryDelivered = "delivered"
-	DeliveryDead      = "dead"
-)
-
-// LogFilter narrows the delivery log.
-type LogFilter struct {
-	Endpoints []int64
-	State     string // "" = all
-	Since     time.Time
-	Until     time.Time
-	Before    LogCursor // continue after this line; zero = from the newest
-	Limit     int
-}
-
-// LogCursor is a place in the delivery log, which runs from new to old.
-type LogCursor struct {
-	Entry    tract.MessageID
-	Endpoint int64
-	Seq      int64
-}
-
-// ListLog returns deliveries of some endpoints, newest first.
-func (tx *Tx) ListLog(f LogFilter) (out []LogLine, err error) {
-	if f.Before.Entry == 0 {
-		f.Before.Entry = 1<<53 - 1
-	}
-	until := micros(f.Until)
-	if until == 0 {
-		until = 1 << 62
-	}
-	for _, endpoint := range f.Endpoints {
-		err := tx.each(func(r row) error {
-			var l LogLine
-			err := scanLogLine(r, &l)
-			out = append(out, l)
-			return err
-		}, logSQL, endpoint, int64(f.Before.Entry), f.Before.Endpoint, f.Before.Seq, micros(f.Since), until, f.State, f.Limit)
-		if err != nil {
-			return nil, err
-		}
-	}
-	sortLog(out)
-	return out[:min(len(out), f.Limit)], nil
-}
-
-const logSQL = `select * from (
-	select o.thread, o.endpoint, o.seq, o.entry, o.tool, o.delivery_seq, o.hold_until, o.payload, o.created_at,
-		case when d.seq is not null and d.replayed_at = 0 then 'dead' when o.seq > l.done then 'queued' else 'delivered' end as state,
-		e.category, e.subcategory, t.pxut, case when o.seq = l.done + 1 then l.attempt else 0 end as trying,
-		coalesce(a.attempt, 0) as attempts, coalesce(a.status, 0) as status, coalesce(a.error, '') as error, coalesce(d.reason, '') as reason,
-		case when o.seq = l.done + 1 then l.next_at else 0 end as next_at
-	from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint join endpoints e on e.id = o.endpoint join threads t on t.id = o.thread
-		left join dead d on d.thread = o.thread and d.endpoint = o.endpoint and d.seq = o.seq
-		left join attempts a on a.thread = o.thread and a.endpoint = o.endpoint and a.seq = o.seq
-			and a.attempt = (select max(attempt) from attempts x where x.thread = o.thread and x.endpoint = o.endpoint and x.seq = o.seq)
-	where o.endpoint = $1 and (o.entry < $2 or (o.entry = $2 and (o.endpoint < $3 or (o.endpoint = $3 and o.seq < $4)))) and o.created_at >= $5 and o.created_at < $6) lines
-	where state = $7 or $7 = '' order by entry desc, seq desc limit $8`
-
-func scanLogLine(r row, l *LogLine) error {
-	var trying int
-	var reason string
-	var hold int64
-	d := &l.Delivery
-	if err := r.Scan(&d.Lane.Thread, &d.Lane.Endpoint, &d.Seq, &d.Entry, &d.Tool, &d.DeliverySeq, &hold, &d.Payload, at(&d.CreatedAt),
-		&l.State, &l.Category, &l.Subcategory, &l.Pxut, &trying, &l.Attempts, &l.LastStatus, &l.LastError, &reason, at(&l.NextAt)); err != nil {
-		return err
-	}
-	l.Attempts = max(l.Attempts, trying)
-	if l.State == DeliveryDelivered && l.Attempts == 0 {
-		l.Attempts, l.LastStatus = 1, 200 // a clean first success leaves no row
-	}
-	if l.State == DeliveryDead && l.LastError == "" {
-		l.LastError = reason
-	}
-	return nil
 }
 
 // PutHealths writes what this replica saw of several endpoints.

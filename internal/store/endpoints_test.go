@@ -225,12 +225,12 @@ func TestQueueAndLog(t *testing.T) {
 		})
 		lines := func(f store.LogFilter) (out []string) {
 			t.Helper()
-			f.Endpoints = []int64{w.e.ID, 4711}
+			f.Endpoints, f.Payloads = []store.LogEndpoint{{Endpoint: w.e}, {Endpoint: store.Endpoint{ID: 4711}}}, true
 			if f.Limit == 0 {
 				f.Limit = 100
 			}
 			view(t, s, func(tx *store.Tx) error {
-				ls, err := tx.ListLog(f)
+				ls, _, err := tx.ListLog(f)
 				out = nil
 				for _, l := range ls {
 					out = append(out, fmt.Sprintf("%s %s %d %d %s %v", l.Payload, l.State, l.Attempts, l.LastStatus, l.LastError, !l.NextAt.IsZero()))
@@ -239,16 +239,19 @@ func TestQueueAndLog(t *testing.T) {
 			})
 			return out
 		}
-		all := []string{"5 queued 0 0  false", "4 queued 0 0  false", "3 queued 1 0 timeout true", "2 dead 0 0 expired_while_disabled false", "1 dead 2 502 status 502 false", "0 delivered 1 200  false"}
+		all := []string{"5 queued 0 0  false", "4 queued 0 0  false", "3 retrying 1 0 timeout true", "2 dead 0 0 expired_while_disabled false", "1 dead 2 502 status 502 false", "0 delivered 1 200  false"}
 		for _, tt := range []struct {
 			name string
 			f    store.LogFilter
 			want []string
 		}{
 			{"all", store.LogFilter{}, all},
-			{"queued", store.LogFilter{State: store.DeliveryQueued}, all[:3]},
-			{"dead", store.LogFilter{State: store.DeliveryDead}, all[3:5]},
-			{"delivered", store.LogFilter{State: store.DeliveryDelivered}, all[5:]},
+			{"queued", store.LogFilter{States: []string{store.DeliveryQueued}}, all[:2]},
+			{"retrying", store.LogFilter{States: []string{store.DeliveryRetrying}}, all[2:3]},
+			{"waiting", store.LogFilter{States: []string{store.DeliveryQueued, store.DeliveryRetrying}}, all[:3]},
+			{"of the thread", store.LogFilter{Thread: w.k.Thread}, nil},
+			{"dead", store.LogFilter{States: []string{store.DeliveryDead}}, all[3:5]},
+			{"delivered", store.LogFilter{States: []string{store.DeliveryDelivered}}, all[5:]},
 			{"since", store.LogFilter{Since: begun.Add(4 * time.Minute)}, all[:2]},
 			{"until", store.LogFilter{Until: begun.Add(time.Minute)}, all[5:]},
 			{"limit", store.LogFilter{Limit: 2}, all[:2]},
@@ -258,26 +261,27 @@ func TestQueueAndLog(t *testing.T) {
 			}
 		}
 		var paged []string
-		var cursor store.LogCursor
-		for {
-			page := lines(store.LogFilter{Before: cursor, Limit: 2})
-			if len(page) == 0 {
-				break
-			}
-			paged = append(paged, page...)
-			view(t, s, func(tx *store.Tx) error {
-				ls, err := tx.ListLog(store.LogFilter{Endpoints: []int64{w.e.ID}, Before: cursor, Limit: 2})
-				last := ls[len(ls)-1]
-				cursor = store.LogCursor{Entry: last.Entry, Endpoint: last.Lane.Endpoint, Seq: last.Seq}
+		for cursor := (store.LogCursor{}); ; {
+			paged = append(paged, lines(store.LogFilter{Before: cursor, Limit: 2})...)
+			var next *store.LogCursor
+			view(t, s, func(tx *store.Tx) (err error) {
+				_, next, err = tx.ListLog(store.LogFilter{Endpoints: []store.LogEndpoint{{Endpoint: w.e}}, Before: cursor, Limit: 2})
 				return err
 			})
+			if next == nil {
+				break
+			}
+			cursor = *next
 		}
 		if diff := cmp.Diff(all, paged); diff != "" {
 			t.Errorf("by pages: %s", diff)
 		}
 		update(t, s, func(tx *store.Tx) error { return tx.SetReplayed(w.k, 2) })
-		if diff := cmp.Diff(all[3:4], lines(store.LogFilter{State: store.DeliveryDead})); diff != "" {
+		if diff := cmp.Diff(all[3:4], lines(store.LogFilter{States: []string{store.DeliveryDead}})); diff != "" {
 			t.Errorf("after a replay: %s", diff)
+		}
+		if diff := cmp.Diff([]string{"1 replayed 2 502 status 502 false"}, lines(store.LogFilter{States: []string{store.DeliveryReplayed}})); diff != "" {
+			t.Errorf("what was replayed: %s", diff)
 		}
 	})
 }

@@ -74,6 +74,17 @@ func (tx *Tx) DropFilesOf(thread int64) error {
 	return tx.exec(`update files set state = $1 where thread = $2 and state = $3`, fileGone, thread, fileLive)
 }
 
+// ListFilesOf returns the files of a thread that its messages name.
+func (tx *Tx) ListFilesOf(thread int64) (out []File, err error) {
+	err = tx.each(func(r row) error {
+		var f File
+		err := r.Scan(&f.ID, &f.Client, &f.Name, &f.MediaType, &f.Size, &f.Digest, flag(&f.Inline), at(&f.CreatedAt))
+		out = append(out, f)
+		return err
+	}, `select id, client, name, media_type, size, digest, inline, created_at from files where thread = $1 and state = $2 order by created_at, id`, thread, fileLive)
+	return out, err
+}
+
 // ListGoneFiles names files whose content is to be removed, oldest first.
 func (tx *Tx) ListGoneFiles(limit int) (ids []string, err error) {
 	err = tx.each(func(r row) error {

@@ -52,10 +52,11 @@ func (tx *Tx) LockIdempotency(scope []byte, since time.Time) (r Remembered, foun
 }
 
 // PutIdempotency remembers an answer under a key that this transaction locked.
+// It is erased with the user that the transaction locked or put.
 func (tx *Tx) PutIdempotency(scope []byte, r Remembered) error {
-	return tx.exec(`insert into idempotency (scope, request_hash, status, response, created_at) values ($1, $2, $3, $4, $5)
-		on conflict (scope) do update set request_hash = excluded.request_hash, status = excluded.status, response = excluded.response, created_at = excluded.created_at`,
-		scope, r.RequestHash, r.Status, r.Response, tx.Now)
+	return tx.exec(`insert into idempotency (scope, request_hash, status, response, created_at, user_id) values ($1, $2, $3, $4, $5, $6)
+		on conflict (scope) do update set request_hash = excluded.request_hash, status = excluded.status, response = excluded.response, created_at = excluded.created_at, user_id = excluded.user_id`,
+		scope, r.RequestHash, r.Status, r.Response, tx.Now, tx.about)
 }
 
 // DeleteIdempotencyBefore forgets at most limit answers older than t and says

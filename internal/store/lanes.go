@@ -338,8 +338,9 @@ func (tx *Tx) AwaitsIntroduction(thread int64, tool tract.ReceiverID) (bool, err
 	return n > 0, err
 }
 
-// SetECTUserID keeps a tool's own name for a user.
+// SetECTUserID keeps a tool's own name for a user who was not erased. It locks
+// the thread.
 func (tx *Tx) SetECTUserID(thread int64, tool tract.ReceiverID, id string) error {
 	tx.threads.drop(thread)
-	return tx.exec(upsertECTUserID, thread, string(tool), id)
+	return tx.exec(ectUserIDInto+tx.s.engine.forUpdate(ectUserIDFrom, "t")+ectUserIDElse, thread, string(tool), id)
 }

@@ -150,7 +150,11 @@ type LedgerLine struct {
 }
 
 // ListLedger returns a thread's operations, oldest first.
-func (tx *Tx) ListLedger(thread int64) (out []LedgerLine, err error) {
+func (tx *Tx) ListLedger(thread int64) ([]LedgerLine, error) {
+	return tx.ledger(`thread = $1 order by id`, thread)
+}
+
+func (tx *Tx) ledger(where string, args ...any) (out []LedgerLine, err error) {
 	err = tx.each(func(r row) error {
 		var l LedgerLine
 		var ms int64
@@ -158,7 +162,7 @@ func (tx *Tx) ListLedger(thread int64) (out []LedgerLine, err error) {
 		l.FirstAnswer = time.Duration(ms) * time.Millisecond
 		out = append(out, l)
 		return err
-	}, `select id, at, op, requester, from_receiver, to_receiver, granted, code, reason, metadata, epoch, first_answer_ms from ledger where thread = $1 order by id`, thread)
+	}, `select id, at, op, requester, from_receiver, to_receiver, granted, code, reason, metadata, epoch, first_answer_ms from ledger where `+where, args...)
 	return out, err
 }
 

@@ -1,25 +1,18 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 )
-
-func sortLog(lines []LogLine) {
-	slices.SortFunc(lines, func(a, b LogLine) int {
-		return cmp.Or(cmp.Compare(b.Entry, a.Entry), cmp.Compare(b.Lane.Endpoint, a.Lane.Endpoint), cmp.Compare(b.Seq, a.Seq))
-	})
-}
 
 // Kinds of jobs.
 const (
 	JobHookDisabled = "hook_disabled" // a tool's message hook was disabled: {"tool"}
 	JobToolGone     = "tool_gone"     // a tool was removed or made inactive: {"tool"}
 	JobAdopt        = "adopt"         // a default receiver may exist now: {}
+	JobErase        = "erase"         // a user is to be erased: {"erasure"}
 )
 
 // Job is work to be done once, after the transaction that asked for it.
@@ -51,6 +44,11 @@ func (tx *Tx) ClaimJobs(limit int) (out []Job, err error) {
 	}, `update jobs set run_at = $2, attempts = attempts + 1 where id in (`+tx.s.engine.skipLocked(`select j.id from jobs j where j.run_at <= $1 order by j.run_at limit $3`, "j")+`) returning id, kind, client, body, run_at, attempts`,
 		tx.Now, tx.Now.Add(time.Minute), limit)
 	return out, err
+}
+
+// PostponeJob lets a job that is not done be claimed again at an instant.
+func (tx *Tx) PostponeJob(id int64, to time.Time) error {
+	return tx.exec(`update jobs set run_at = $2, attempts = 0 where id = $1`, id, to)
 }
 
 // DeleteJob says that a job is done.

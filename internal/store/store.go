@@ -85,7 +85,8 @@ type Commit struct {
 	Tasks     bool // an import waits
 	Lanes     bool // a process gave its lanes back
 	Endpoints []int64
-	Configs   []int64 // clients whose configuration changed
+	Configs   []int64   // clients whose configuration changed
+	Withdrawn []LaneKey // lanes whose queue is not to be sent any more
 	// Missed says that other processes may have changed anything meanwhile.
 	Missed bool
 

@@ -30,13 +30,18 @@ var touching = regexp.MustCompile(`\b((insert into|update|delete from) (threads|
 
 // The statements whose callers keep the cache right themselves.
 const (
-	insertThread = `insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at)
-		values ($1, $2, $3, $4, $5, '', 0, 0, '', '', '', 0, 0, '', $6) on conflict (client, business, user_id) do nothing`
-	updateThread = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`
-	upsertUser   = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
+	insertThread     = insertThreadInto + insertThreadFrom + insertThreadElse
+	insertThreadInto = `insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at) `
+	insertThreadFrom = `select u.client, cast($2 as bigint), u.id, cast($4 as text), cast($5 as bigint), '', 0, 0, '', '', '', 0, 0, '', cast($6 as bigint) from users u where u.client = $1 and u.id = $3 and u.erased_at = 0`
+	insertThreadElse = ` on conflict (client, business, user_id) do nothing`
+	updateThread     = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`
+	upsertUser       = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
 		on conflict (client, auth_id) do update set details = excluded.details, updated_at = excluded.updated_at returning id, user_name, created_at`
 	upsertCounter   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`
-	upsertECTUserID = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, 0, $3) on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
+	upsertECTUserID = ectUserIDInto + ectUserIDFrom + ectUserIDElse
+	ectUserIDInto   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) `
+	ectUserIDFrom   = `select t.id, cast($2 as text), 0, cast($3 as text) from threads t where t.id = $1 and t.pxut not like '` + erasedPrefix + `%'`
+	ectUserIDElse   = ` on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
 	// upsertLane claims the lane for this replica unless a living one is sending.
 	upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0)
 	on conflict (thread, endpoint) do update set last = excluded.last,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"tract"
@@ -20,6 +21,13 @@ type Thread struct {
 	LastEntryAt time.Time
 	CreatedAt   time.Time
 }
+
+// erasedPrefix begins what stands for the name of somebody who was erased: no
+// pxut and no auth id begins so.
+const erasedPrefix = "\x7ferased/"
+
+// Erased says that the thread's user was erased: only what is counted is left.
+func (t *Thread) Erased() bool { return strings.HasPrefix(t.Pxut, erasedPrefix) }
 
 // Locked is a thread that the transaction holds, with what its commands need.
 type Locked struct {
@@ -56,6 +64,9 @@ func scanThread(r row, t *Thread, more ...any) error {
 // ThreadKey finds a thread by its pxut within a client; ErrNotFound when there
 // is none. The business is needed to see whether a tool is attached.
 func (tx *Tx) ThreadKey(client int64, pxut string) (id, business int64, err error) {
+	if strings.HasPrefix(pxut, erasedPrefix) {
+		return 0, 0, ErrNotFound.With("no such user_id")
+	}
 	found, err := tx.one([]any{&id, &business}, `select id, business from threads where client = $1 and pxut = $2`, client, pxut)
 	if err == nil && !found {
 		err = ErrNotFound.With("no such user_id")
@@ -69,9 +80,11 @@ func (tx *Tx) ThreadOf(client, business, user int64) (id int64, err error) {
 	return id, err
 }
 
-// InsertThread makes the thread of a user with a business, or finds it.
+// InsertThread makes the thread of a user with a business, or finds it; 0 when
+// the user was erased.
 func (tx *Tx) InsertThread(client, business, user int64, pxut string, platform int) (id int64, err error) {
-	if err := tx.exec(insertThread, client, business, user, pxut, platform, tx.Now); err != nil {
+	// The user is locked so that nobody erases it meanwhile.
+	if err := tx.exec(insertThreadInto+tx.s.engine.forUpdate(insertThreadFrom, "u")+insertThreadElse, client, business, user, pxut, platform, tx.Now); err != nil {
 		return 0, err
 	}
 	return tx.ThreadOf(client, business, user)
@@ -112,6 +125,7 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 		l = read[id]
 		tx.threads.put(l)
 	}
+	tx.about = l.User.ID
 	if !tx.Now.After(l.LastEntryAt) {
 		tx.Now = l.LastEntryAt.Add(time.Microsecond)
 	}

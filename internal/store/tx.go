@@ -26,6 +26,7 @@ type Tx struct {
 	locked map[int64]*Locked
 	// threads is what the writer of an SQLite store remembers; nil elsewhere.
 	threads *threadCache
+	about   int64 // whom the transaction is about, as far as that is one
 }
 
 // conn is what an engine's transaction can do. A write may be held back and

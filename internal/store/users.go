@@ -58,6 +58,7 @@ func (tx *Tx) user(where string, args ...any) (u User, err error) {
 func (tx *Tx) PutUser(u User) (User, error) {
 	_, err := tx.writeOne([]any{&u.ID, &u.UserName, at(&u.CreatedAt)}, upsertUser, u.Client, u.AuthID, u.UserName, toJSON(u.Details), tx.Now)
 	tx.threads.dropUser(u.ID)
+	tx.about = u.ID
 	return u, err
 }
 
