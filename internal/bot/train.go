@@ -265,11 +265,11 @@ func (b *IVA) report(ctx context.Context, client int64, domain string, v store.M
 		if err != nil {
 			return err
 		}
-		threshold := defaultThreshold
+		threshold := tract.DefaultThreshold
 		if err := b.Store.View(ctx, func(tx *store.Tx) error {
 			cfg, err := tx.Config(client)
 			if err == nil && cfg.Bots[domain] != nil {
-				threshold = cmp.Or(cfg.Bots[domain].Threshold, defaultThreshold)
+				threshold = cmp.Or(cfg.Bots[domain].Threshold, tract.DefaultThreshold)
 			}
 			return err
 		}); err != nil {

@@ -26,6 +26,7 @@ const (
 	delivery = "iva: Delivery takes two to four days."
 	handover = "iva: Let me get a colleague."
 	broken   = "iva: Sorry, I did not get that."
+	received = "iva: Thank you, I have received your file. I cannot look into it myself."
 	botEvent = "conversation_state/bot new_conversation"
 )
 
