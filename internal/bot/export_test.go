@@ -58,3 +58,6 @@ func Meant(said string, before ...string) string {
 	q := question{body: said, past: past{said: before}}
 	return q.meant(nil).text
 }
+
+// StepID stands for a step in a choice.
+func StepID(name string) string { return stepID(name) }
