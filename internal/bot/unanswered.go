@@ -64,8 +64,24 @@ func shorten(s string) string {
 	return s[:n]
 }
 
-// forget removes what is not to be kept any longer.
-func (b *IVA) forget(ctx context.Context) error {
+func (b *IVA) runForget(ctx context.Context) error {
+	tick := time.NewTicker(forgetEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := b.Forget(ctx); err != nil && ctx.Err() == nil {
+			b.Log.Error("unanswered questions not tidied", "error", err)
+		}
+	}
+}
+
+// Forget removes questions without an answer that are not to be kept any longer.
+// Run does it now and then.
+func (b *IVA) Forget(ctx context.Context) error {
 	bots, err := b.activeBots(ctx)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 
@@ -29,9 +30,9 @@ func (d *decoder) bot(v *value) *bot {
 	b.body.Welcome = o.text("welcome", "")
 	b.body.BotBreak = o.text("bot_break", otherwise.BotBreak)
 	b.body.Handover = o.text("handover", otherwise.Handover)
-	b.body.DidYouMean = o.text("did_you_mean", otherwise.DidYouMean)
-	b.body.SomethingElse = o.text("something_else", otherwise.SomethingElse)
-	b.body.FileReceived = o.text("file_received", otherwise.FileReceived)
+	b.body.DidYouMean = cmp.Or(o.text("did_you_mean", ""), otherwise.DidYouMean)
+	b.body.SomethingElse = cmp.Or(o.text("something_else", ""), otherwise.SomethingElse)
+	b.body.FileReceived = cmp.Or(o.text("file_received", ""), otherwise.FileReceived)
 	b.body.SmallTalk = d.smallTalk(o)
 	b.body.HumanPhrases = d.phrases(o, "human_phrases")
 	b.body.Active = o.flag("active", true)
@@ -98,21 +99,16 @@ func exportBot(b tract.Bot) fields {
 	otherwise := tract.DefaultWording(b.Language)
 	out := fields{{"domain_name", b.DomainName}, {"language", b.Language}}
 	out.add("threshold", b.Threshold, tract.DefaultThreshold)
-	if b.SuggestFrom != 0 { // else it was stored before there was such a setting
-		out.add("suggest_from", b.SuggestFrom, assumedSuggestFrom(b.Threshold))
-	}
-	if b.Misunderstandings != 0 {
-		out.add("misunderstandings", int64(b.Misunderstandings), int64(tract.DefaultMisunderstandings))
-	}
+	// What was stored before there were these settings has nothing for them.
+	out.add("suggest_from", cmp.Or(b.SuggestFrom, assumedSuggestFrom(b.Threshold)), assumedSuggestFrom(b.Threshold))
+	out.add("misunderstandings", int64(cmp.Or(b.Misunderstandings, tract.DefaultMisunderstandings)), int64(tract.DefaultMisunderstandings))
 	out.add("welcome", b.Welcome, "")
 	out.add("bot_break", b.BotBreak, otherwise.BotBreak)
 	out.add("handover", b.Handover, otherwise.Handover)
-	out.add("did_you_mean", b.DidYouMean, otherwise.DidYouMean)
-	out.add("something_else", b.SomethingElse, otherwise.SomethingElse)
-	out.add("file_received", b.FileReceived, otherwise.FileReceived)
-	if talk := exportSmallTalk(b.SmallTalk); len(talk) > 0 {
-		out = append(out, field{"small_talk", talk})
-	}
+	out.add("did_you_mean", cmp.Or(b.DidYouMean, otherwise.DidYouMean), otherwise.DidYouMean)
+	out.add("something_else", cmp.Or(b.SomethingElse, otherwise.SomethingElse), otherwise.SomethingElse)
+	out.add("file_received", cmp.Or(b.FileReceived, otherwise.FileReceived), otherwise.FileReceived)
+	out.group("small_talk", exportSmallTalk(b.SmallTalk))
 	out.list("human_phrases", b.HumanPhrases)
 	out.add("active", b.Active, true)
 	return out
@@ -127,8 +123,6 @@ func exportSmallTalk(t tract.SmallTalk) (out fields) {
 	for _, m := range t.More {
 		more = append(more, fields{{"said", m.Said}, {"answer", m.Answer}})
 	}
-	if len(more) > 0 {
-		out = append(out, field{"more", more})
-	}
+	out.items("more", more)
 	return out
 }
