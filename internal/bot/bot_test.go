@@ -444,6 +444,8 @@ func TestMeant(t *testing.T) {
 		{"other meaning", `{"text":"Track","type":"RECEIPT","data":{"payload":[1]}}`, nil, "Track"},
 		{"chosen", `{"text":"track it ","type":"TEXT","data":{}}`, []string{offer, hsl.Text("more").Body()}, "where is my order"},
 		{"chosen without hidden message", `{"text":"Help","type":"TEXT","data":{}}`, []string{offer}, "Help"},
+		{"what is on the button", `{"text":"Track","type":"TEXT","data":{}}`, []string{offer}, "where is my order"},
+		{"what was on a button", `{"text":"Track","type":"TEXT","data":{}}`, []string{offer, hsl.Text("more").Body()}, "Track"},
 		{"not offered", `{"text":"Track it","type":"TEXT","data":{}}`, []string{hsl.Text("Well?").Body()}, "Track it"},
 		{"no element", `nonsense`, nil, ""},
 	}

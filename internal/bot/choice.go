@@ -146,12 +146,13 @@ func hidden(e hsl.Element) string {
 
 // chosen is the hidden message of the choice that a text picks among those
 // offered before, else the text: some channels send nothing but what was shown.
-// What was suggested last can be picked by its number, too.
+// What the bot said last can be picked by what is on the button, and what it
+// suggested last by the number, too.
 func (p *past) chosen(text string, books []*phrasebook) string {
 	text = strings.TrimSpace(text)
-	for _, offered := range slices.Backward(p.said) {
+	for i, offered := range slices.Backward(p.said) {
 		for _, c := range choicesOf(offered) {
-			if strings.EqualFold(text, strings.TrimSpace(c.Message)) || strings.EqualFold(text, strings.TrimSpace(c.Caption)) {
+			if strings.EqualFold(text, strings.TrimSpace(c.Message)) || i == len(p.said)-1 && strings.EqualFold(text, strings.TrimSpace(c.Caption)) {
 				return c.GogoMessage
 			}
 		}
