@@ -70,11 +70,46 @@ type Bot struct {
 	DomainName string  `json:"domain_name"`
 	Language   string  `json:"language"`
 	Threshold  float64 `json:"threshold"` // below it the bot does not answer
-	Welcome    string  `json:"welcome"`
-	BotBreak   string  `json:"bot_break"`
-	Handover   string  `json:"handover"`
-	Active     bool    `json:"active"`
+	// SuggestFrom is the confidence from which, up to the threshold, it asks
+	// which step was meant; 0 = the default.
+	SuggestFrom float64 `json:"suggest_from"`
+	// Misunderstandings is after how many in a row it hands over; 0 = the default.
+	Misunderstandings int `json:"misunderstandings"`
+
+	Welcome       string `json:"welcome"`
+	BotBreak      string `json:"bot_break"`
+	Handover      string `json:"handover"`
+	DidYouMean    string `json:"did_you_mean"`
+	SomethingElse string `json:"something_else"`
+	FileReceived  string `json:"file_received"`
+
+	SmallTalk    SmallTalk `json:"small_talk"`
+	HumanPhrases []string  `json:"human_phrases,omitempty"` // that ask for a human, beside the languages' own
+	Active       bool      `json:"active"`
 }
+
+// SmallTalk is what a bot changes of what it answers to greetings, thanks and
+// goodbyes. An answer that is "" is the language's own.
+type SmallTalk struct {
+	Off      bool   `json:"off,omitempty"` // it makes none
+	Greeting string `json:"greeting,omitempty"`
+	Thanks   string `json:"thanks,omitempty"`
+	Bye      string `json:"bye,omitempty"`
+	More     []Talk `json:"more,omitempty"`
+}
+
+// Talk is an answer to some whole messages.
+type Talk struct {
+	Said   []string `json:"said"`
+	Answer string   `json:"answer"`
+}
+
+// Defaults of a bot.
+const (
+	DefaultThreshold         = 0.5
+	DefaultSuggestFrom       = 0.25
+	DefaultMisunderstandings = 2
+)
 
 // Step is one FAQ entry: user messages that mean it and what the bot answers.
 type Step struct {

@@ -195,20 +195,24 @@ func (m *machine) botAnswer(c BotAnswer) error {
 	if c.Conversation != 0 && c.Conversation != m.t.Conversation {
 		return ErrConversationComplete.With("the question was asked in conversation %d; it is %d now", c.Conversation, m.t.Conversation)
 	}
-	for _, body := range c.Bodies {
-		m.say(Entry{By: IVA, Sender: SenderIVA, Body: body})
+	for i, body := range c.Bodies {
+		mark := ""
+		if i == len(c.Bodies)-1 {
+			mark = c.Mark
+		}
+		m.say(botEntry(body, mark))
 	}
-	last := ""
+	last, mark := "", ""
 	to, ok := m.s.Receiver(m.s.HandoverTo)
 	handOver := c.Handoff != "" && m.s.HumanAssistance && ok && to.Available && to.ID != IVA && (to.ID != SAC || m.teamOpen("")) && !m.looping()
 	switch {
 	case handOver:
 		last = c.HandoverBody
 	case c.Handoff != "":
-		last = c.BreakBody
+		last, mark = c.BreakBody, MarkMisunderstood
 	}
 	if last != "" {
-		m.say(Entry{By: IVA, Sender: SenderIVA, Body: last})
+		m.say(botEntry(last, mark))
 	}
 	if !handOver {
 		if last != "" || len(c.Bodies) > 0 {
@@ -219,6 +223,14 @@ func (m *machine) botAnswer(c BotAnswer) error {
 	m.move(change{to: to.ID, op: OpPass, event: EventPassed, by: IVA, reason: c.Handoff, team: m.teamFor(to.ID, "")})
 	m.place(IVA, c.Handoff)
 	return nil
+}
+
+func botEntry(body, mark string) Entry {
+	e := Entry{By: IVA, Sender: SenderIVA, Body: body}
+	if mark != "" {
+		e.Metadata = map[string]any{MarkKey: mark}
+	}
+	return e
 }
 
 func (m *machine) moveLater(c MoveLater) error {

@@ -278,10 +278,21 @@ type BotAnswer struct {
 	Epoch        int64 // when the question was committed
 	Conversation int   // in which it was asked; 0 = the present one
 	Bodies       []string
+	Mark         string // what the last of the bodies is; "" = an answer
 	Handoff      string // reason to hand over (bot_break, user_asked); "" = the bodies are the answer
 	HandoverBody string // HSL; "" = say nothing
 	BreakBody    string // HSL; "" = say nothing
 }
+
+// MarkKey is where a message of the bot carries its mark, in Entry.Metadata.
+// Marks stay in the log: the bot reads there how well it has understood so far.
+const MarkKey = "mark"
+
+// Marks of a BotAnswer.
+const (
+	MarkMisunderstood = "misunderstood" // it did not know what was meant, or asked
+	MarkAside         = "aside"         // says nothing about that: small talk, a receipt
+)
 
 // MoveLater moves the conversation to another receiver after a delay.
 type MoveLater struct {

@@ -55,6 +55,16 @@ const PlatformWebhook = 13
 // PlatformName is the name of a device platform, or "" when the number is unknown.
 func PlatformName(id int) string { return platformNames[id] }
 
+// TextOnly says whether a device platform shows, or reads out, nothing but text:
+// voice and SMS.
+func TextOnly(platform int) bool {
+	switch platform {
+	case 9, 11, 12, 16, 17, 18, 19:
+		return true
+	}
+	return false
+}
+
 // Event is an event's canonical name, "category/subcategory".
 type Event string
 

@@ -29,7 +29,9 @@ type life struct {
 func lives(w *apitest.World) []life {
 	hook := w.Channel.URL("/new")
 	return []life{
-		{"bots", "bots/new_faq", "domain_name", m{}, m{"domain_name": "new_faq", "language": "en", "threshold": 0.5, "welcome": "", "bot_break": "Sorry, I did not get that.", "handover": "Let me get a colleague.", "active": true},
+		{"bots", "bots/new_faq", "domain_name", m{}, m{"domain_name": "new_faq", "language": "en", "threshold": 0.5, "suggest_from": 0.25, "misunderstandings": 2.0, "welcome": "",
+			"bot_break": "Sorry, I did not get that.", "handover": "Let me get a colleague.", "did_you_mean": "Did you mean:", "something_else": "Something else", "file_received": "Thank you, I have received your file. I cannot look into it myself.",
+			"small_talk": m{"enabled": true, "greeting": "", "thanks": "", "bye": "", "more": []any{}}, "human_phrases": []any{}, "active": true},
 			m{"threshold": 1, "welcome": "Hi <you> & all"}, m{"threshold": 1.0, "welcome": "Hi <you> & all"}},
 		{"teams", "teams/R&D%20%2F%20EU", "name", m{"delay_after": "90s"}, m{"name": "R&D / EU", "offline_message": "", "delay_message": "", "delay_after": "1m30s", "recall_message": "", "recall_after": "4m0s", "complete_when_offline": false, "active": true},
 			m{"delay_after": nil, "active": false}, m{"delay_after": "1m0s", "active": false}},
@@ -453,7 +455,7 @@ func TestRESTAndFileSayTheSame(t *testing.T) {
 			path string
 			body m
 		}{
-			{"teams/A%20B", m{"delay_after": "30s"}}, {"bots/rest_faq", m{"language": "de", "threshold": 0.25}},
+			{"teams/A%20B", m{"delay_after": "30s"}}, {"bots/rest_faq", m{"language": "de", "threshold": 0.25, "small_talk": m{"bye": "Servus!", "more": []any{m{"said": []any{"wer bist du"}, "answer": "Ein Bot."}}}, "human_phrases": []any{"Chef holen"}}},
 			{"tools/x", m{"fqdn": "x.example", "permissions": m{"take": true}, "history_on_handover": 5}},
 			{"agents/a@b.example", m{"teams": []string{"A B"}, "password": "correct horse battery", "role": "admin"}},
 			{"businesses/9", m{"name": "Neun", "bot": "rest_faq", "external_chat_tools": []string{"x"}, "failover": []string{"x"}, "default_team": "A B", "channels": []m{{"platform": "webhook", "url": w.Channel.URL("/r"), "secret": "s"}, {"platform": "whatsapp", "phone_number_id": "5", "access_token": "a", "app_secret": "b", "verify_token": "c"}}}},
@@ -468,7 +470,7 @@ clients:
     desk: {enabled: true, assignment: speedy}
     rate_limit: {per_token: {per_second: 5, burst: 9}}
     tokens: [{name: kms, scopes: [faq], expires_at: "2100-01-01T00:00:00Z"}]
-    bots: [{domain_name: rest_faq, language: de, threshold: 0.25}]
+    bots: [{domain_name: rest_faq, language: de, threshold: 0.25, small_talk: {bye: "Servus!", more: [{said: [wer bist du], answer: Ein Bot.}]}, human_phrases: [Chef holen]}]
     teams: [{name: "A B", delay_after: 30s}]
     agents: [{email: a2@b.example, name: a@b.example, teams: ["A B"], role: admin}]
     external_chat_tools: [{id: x, fqdn: x.example, permissions: {take: true}, history_on_handover: 5}]

@@ -37,6 +37,7 @@ type API struct {
 	Manifest     *manifest.Service
 	Files        *files.Service
 	Imports      *bot.Importer
+	Bot          *bot.IVA
 	Sealer       *sign.Sealer
 	Policy       safehttp.Policy // for the URLs of hooks
 	Idempotency  *web.Idempotency
@@ -112,6 +113,8 @@ func (a *API) Routes(m *web.Mux) {
 	m.Handle("GET /api/manifest/", web.Hub, a.administer(a.exportManifest))
 	a.adminRoutes(m)
 	a.textRoutes(m)
+	m.Handle("GET /api/clients/{client}/bots/{domain}/unanswered/", web.Hub, a.admin(a.listUnanswered))
+	m.Handle("POST /api/clients/{client}/bots/{domain}/unanswered/{id}/resolve/", web.Hub, a.administer(a.resolveUnanswered))
 
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/", web.Hub, a.admin(a.listModels))
 	m.Handle("GET /api/clients/{client}/bots/{domain}/models/compare/", web.Hub, a.admin(a.compareModels))

@@ -17,14 +17,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"tract"
 	"tract/internal/bot/external"
 	"tract/internal/conversation"
-	"tract/internal/hsl"
 	"tract/internal/store"
 )
 
@@ -51,12 +48,6 @@ func New(s *store.Store, c *conversation.Service, log *slog.Logger) *IVA {
 	return b
 }
 
-// What a bot without a setting of its own does.
-const (
-	defaultThreshold = 0.5
-	defaultBreak     = "Sorry, I did not get that."
-)
-
 // question is a turn with everything that its answer depends on.
 type question struct {
 	conversation.Turn
@@ -66,9 +57,9 @@ type question struct {
 	kind     int       // message type
 	body     string    // what the user wrote, as it came
 	language []string  // the bot's, then the user's
-	said     []string  // bodies of the bot's messages in this conversation, oldest first
-	shown    []string  // what these were written as, see conversation.Template
-	first    bool      // nobody but the user has written in this conversation
+	textOnly bool      // the user's platform shows no quick replies
+	past     past      // of this conversation
+	first    bool      // nobody but the user has written in it
 
 	external *tract.ExternalBot // answers instead of the steps; nil = they do
 	asking   external.Question  // for it, as far as it is known beforehand
@@ -83,8 +74,12 @@ func (b *IVA) Turn(ctx context.Context, payload []byte, lane store.LaneKey, seq 
 	if err != nil {
 		return err
 	}
-	answer, brief := b.answer(ctx, q)
-	err = b.Conversation.Answer(ctx, q.Turn, answer, brief)
+	answer, r := b.answer(ctx, q)
+	var brief map[string]any
+	if r.handoff != "" {
+		brief = b.brief(q, r.guesses)
+	}
+	err = b.Conversation.Answer(ctx, q.Turn, answer, brief, r.keep(q))
 	if tract.KindOf(err) != tract.KindNotFound {
 		return err
 	}
@@ -143,7 +138,7 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 	if err != nil {
 		return err
 	}
-	q.language = []string{bot.Language, t.User.Details.LanguageCode}
+	q.language, q.textOnly = []string{bot.Language, t.User.Details.LanguageCode}, tract.TextOnly(t.Platform)
 	e, err := tx.Entry(q.Entry)
 	if err != nil {
 		return err
@@ -152,12 +147,8 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 	if err != nil {
 		return err
 	}
-	q.kind, q.said, q.shown, q.first = e.MessageType, nil, nil, len(recent) < recentMessages
+	q.kind, q.past, q.first = e.MessageType, pastOf(recent), len(recent) < recentMessages
 	for i := range recent {
-		if recent[i].Sender == tract.SenderIVA {
-			q.said = append(q.said, recent[i].Body)
-			q.shown = append(q.shown, conversation.Template(&recent[i]))
-		}
 		q.first = q.first && recent[i].Sender == tract.SenderCEU
 	}
 	q.body = e.Body
@@ -167,58 +158,8 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 	return nil
 }
 
-// meant is what a message of the user says to the bot: the hidden message of a
-// quick reply where there is one, without the parts in braces.
-func meant(said string, before []string) string {
-	e, err := hsl.Parse([]byte(said))
-	if err != nil {
-		return ""
-	}
-	text := hidden(e)
-	if text == "" {
-		text = chosen(e.Text, before)
-	}
-	return hsl.Element{Text: text}.Display()
-}
-
-// hidden is the gogo_message that a channel sends along with a chosen reply.
-func hidden(e hsl.Element) string {
-	var x struct {
-		Data struct {
-			GogoMessage string `json:"gogo_message"`
-			Payload     struct {
-				GogoMessage string `json:"gogo_message"`
-			} `json:"payload"`
-		} `json:"data"`
-	}
-	if json.Unmarshal(e.Raw, &x) != nil {
-		return "" // the keys mean something else in this element
-	}
-	if x.Data.GogoMessage != "" {
-		return x.Data.GogoMessage
-	}
-	return x.Data.Payload.GogoMessage
-}
-
-// chosen is the hidden message of the choice that a text picks among those
-// offered before, else the text: some channels send nothing but what was shown.
-func chosen(text string, before []string) string {
-	for _, offered := range slices.Backward(before) {
-		e, err := hsl.Parse([]byte(offered))
-		if err != nil {
-			continue
-		}
-		for _, c := range e.Choices() {
-			if strings.EqualFold(strings.TrimSpace(text), strings.TrimSpace(c.Message)) {
-				return c.GogoMessage
-			}
-		}
-	}
-	return text
-}
-
 // answer finds what the bot says. It never fails: what it cannot do is a bot break.
-func (b *IVA) answer(ctx context.Context, q *question) (a tract.BotAnswer, brief map[string]any) {
+func (b *IVA) answer(ctx context.Context, q *question) (a tract.BotAnswer, r reply) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
 	if q.bot.Welcome != "" && q.first {
@@ -233,16 +174,25 @@ func (b *IVA) answer(ctx context.Context, q *question) (a tract.BotAnswer, brief
 		b.Log.Log(ctx, level, "bot failed", "client", q.Client, "thread", q.Thread, "domain", q.bot.DomainName, "error", err)
 		r = reply{handoff: tract.ReasonBotBreak, guesses: r.guesses}
 	}
-	a.Bodies = append(a.Bodies, r.bodies...)
+	a.Bodies, a.Mark = append(a.Bodies, r.bodies...), r.mark
 	if r.handoff == "" {
-		return a, nil
+		return a, r
 	}
-	a.Handoff, a.BreakBody = r.handoff, body(orElse(q.bot.BotBreak, defaultBreak))
+	a.Handoff = r.handoff
+	switch {
+	case r.otherwise != "":
+		a.BreakBody = r.otherwise
+	case !r.quiet:
+		a.BreakBody = body(orElse(q.bot.BotBreak, q.wording().BotBreak))
+	}
 	if q.bot.Handover != "" {
 		a.HandoverBody = body(q.bot.Handover)
 	}
-	return a, b.brief(q, r.guesses)
+	return a, r
 }
+
+// wording is what the bot says where its settings have nothing.
+func (q *question) wording() tract.BotWording { return tract.DefaultWording(q.bot.Language) }
 
 func orElse(s, other string) string {
 	if s == "" {
@@ -253,9 +203,14 @@ func orElse(s, other string) string {
 
 // reply is what was found for a question: messages, or why to hand over.
 type reply struct {
-	bodies  []string
-	handoff string
-	guesses []guess
+	bodies    []string
+	mark      string // of the last body
+	handoff   string
+	otherwise string // said when there is nobody to hand over to; "" = the bot break
+	quiet     bool   // nothing is said then
+	guesses   []guess
+
+	lesson // what there is to learn of it
 }
 
 // find looks for the reply, in the order in which one way goes before another.
@@ -265,47 +220,41 @@ func (b *IVA) find(ctx context.Context, q *question) (r reply, err error) {
 			r, err = reply{}, fmt.Errorf("answering panicked: %v", p)
 		}
 	}()
-	if q.bot.DomainName == "" || q.kind != tract.TypeText {
+	if q.bot.DomainName == "" {
 		return reply{handoff: tract.ReasonBotBreak}, nil
 	}
-	text := meant(q.body, q.said)
-	words, books := wordsOf(text), b.books.of(q.language...)
-	if q.assisted {
-		for _, book := range books {
-			if book.asksForHuman(words) {
-				return reply{handoff: tract.ReasonUserAsked}, nil
-			}
-		}
+	if q.kind != tract.TypeText {
+		return q.received(), nil
+	}
+	h := b.hear(q)
+	if q.assisted && h.step == "" && h.asksForHuman() {
+		return reply{handoff: tract.ReasonUserAsked}, nil
 	}
 	if q.external != nil {
-		return b.findOutside(ctx, q, text, words, books)
+		return b.findOutside(ctx, q, h)
 	}
 	m, err := b.models.get(ctx, q.key(), q.edition)
 	if err != nil {
 		return reply{}, err
 	}
-	best, confidence, guesses := m.match(text)
-	if confidence >= thresholdOf(&q.bot) && len(best.bodies) > 0 {
+	if h.step == noStep {
+		return reply{handoff: tract.ReasonBotBreak, lesson: lesson{refused: true}}, nil
+	}
+	if step, ok := m.byID(h.step); ok {
+		return reply{bodies: step.bodies, lesson: lesson{chosen: step.name}}, nil
+	}
+	if answer, ok := h.own.chat(h.words, &q.bot.SmallTalk); ok {
+		return aside(answer), nil
+	}
+	best, confidence, guesses := m.match(h.text)
+	if confidence >= threshold(&q.bot) && len(best.bodies) > 0 {
 		return reply{bodies: best.bodies}, nil
 	}
-	return notKnown(words, books, guesses), nil
-}
-
-func thresholdOf(b *tract.Bot) float64 {
-	if b.Threshold == 0 {
-		return defaultThreshold
+	r = q.notKnown(h, guesses)
+	if r.handoff != "" && confidence >= suggestFrom(&q.bot) && confidence < threshold(&q.bot) { // else it is sure of a step that says nothing
+		q.suggest(m, &r)
 	}
-	return b.Threshold
-}
-
-// notKnown is the reply to what no step answers: small talk, or a bot break.
-func notKnown(words []string, books []*phrasebook, guesses []guess) reply {
-	for _, book := range books {
-		if said, ok := book.chat(words); ok {
-			return reply{bodies: []string{body(said)}}
-		}
-	}
-	return reply{handoff: tract.ReasonBotBreak, guesses: guesses}
+	return r, nil
 }
 
 // brief is what the bot can tell the human who takes over. What the
@@ -332,7 +281,7 @@ func (b *IVA) shown(q *question) []string {
 		return names
 	}
 	seen := map[string]bool{}
-	for _, template := range q.shown {
+	for _, template := range q.past.written {
 		if name, ok := m.stepOf[template]; ok && !seen[name] {
 			seen[name] = true
 			names = append(names, name)

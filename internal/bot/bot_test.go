@@ -118,9 +118,9 @@ func TestHandOver(t *testing.T) {
 		{"asks for a human", tract.Bot{}, text("Can I talk to an agent, please?"), "user_asked", []string{handover}},
 		{"asks for a human in the bot's language", tract.Bot{Language: "de"}, text("Ich möchte mit einem Mitarbeiter sprechen"), "user_asked", []string{handover}},
 		{"asks in words that the bot could answer", tract.Bot{}, text("when are you open? human please, connect me to an agent"), "user_asked", []string{handover}},
-		{"image", tract.Bot{}, tract.UserMessage{Body: hsl.Text("delivery time").Body(), MessageType: tract.TypeImage}, "bot_break", []string{handover}},
-		{"document", tract.Bot{}, tract.UserMessage{Body: hsl.Text("delivery time").Body(), MessageType: tract.TypeDocument}, "bot_break", []string{handover}},
-		{"threshold above everything", tract.Bot{Threshold: 1.5}, text("delivery time"), "bot_break", []string{handover}},
+		{"image", tract.Bot{}, tract.UserMessage{Body: hsl.Text("delivery time").Body(), MessageType: tract.TypeImage}, "bot_break", []string{received, handover}},
+		{"document", tract.Bot{}, tract.UserMessage{Body: hsl.Text("delivery time").Body(), MessageType: tract.TypeDocument}, "bot_break", []string{received, handover}},
+		{"threshold above everything", tract.Bot{Threshold: 1.5, SuggestFrom: 1.5}, text("delivery time"), "bot_break", []string{handover}},
 		{"wording that is an element", tract.Bot{Handover: `{"text":"One moment","type":"TEXT","data":{"quick_replies":[]}}`}, text("zanzibar"), "bot_break", []string{"iva: One moment"}},
 		{"welcome first", tract.Bot{Welcome: "Welcome!"}, text("zanzibar"), "bot_break", []string{"iva: Welcome!", handover}},
 	}
@@ -157,7 +157,7 @@ func TestBrief(t *testing.T) {
 		w.ask(id, "delivery time")
 		w.ask(id, "what is your return policy")
 		w.ask(id, "how long does delivery take")
-		w.setBot(tract.Bot{Threshold: 1.5}) // nothing is sure enough now
+		w.setBot(tract.Bot{Threshold: 1.5, SuggestFrom: 1.5}) // nothing is sure enough now
 		w.ask(id, "when will the delivery of my parcel be")
 		var brief map[string]any
 		w.view(func(tx *store.Tx) (err error) { brief, err = tx.Brief(id, 1); return err })
@@ -444,6 +444,8 @@ func TestMeant(t *testing.T) {
 		{"other meaning", `{"text":"Track","type":"RECEIPT","data":{"payload":[1]}}`, nil, "Track"},
 		{"chosen", `{"text":"track it ","type":"TEXT","data":{}}`, []string{offer, hsl.Text("more").Body()}, "where is my order"},
 		{"chosen without hidden message", `{"text":"Help","type":"TEXT","data":{}}`, []string{offer}, "Help"},
+		{"what is on the button", `{"text":"Track","type":"TEXT","data":{}}`, []string{offer}, "where is my order"},
+		{"what was on a button", `{"text":"Track","type":"TEXT","data":{}}`, []string{offer, hsl.Text("more").Body()}, "Track"},
 		{"not offered", `{"text":"Track it","type":"TEXT","data":{}}`, []string{hsl.Text("Well?").Body()}, "Track it"},
 		{"no element", `nonsense`, nil, ""},
 	}

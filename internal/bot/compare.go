@@ -164,7 +164,7 @@ type compared struct {
 // seconds for large bots.
 func Compare(ctx context.Context, s *store.Store, client int64, domain string, from, to int64) (Comparison, error) {
 	versions := [2]store.Model{}
-	threshold := defaultThreshold
+	threshold := tract.DefaultThreshold
 	if err := s.View(ctx, func(tx *store.Tx) error {
 		for i, number := range []int64{from, to} {
 			v, err := tx.Model(client, domain, number)
@@ -178,7 +178,7 @@ func Compare(ctx context.Context, s *store.Store, client int64, domain string, f
 		}
 		cfg, err := tx.Config(client)
 		if err == nil && cfg.Bots[domain] != nil {
-			threshold = cmp.Or(cfg.Bots[domain].Threshold, defaultThreshold)
+			threshold = cmp.Or(cfg.Bots[domain].Threshold, tract.DefaultThreshold)
 		}
 		return err
 	}); err != nil {

@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 
+	"tract"
 	"tract/internal/bot/nlu"
 )
 
@@ -45,7 +46,7 @@ func (b *IVA) AsksForHuman(language, text string) bool {
 // Chat answers small talk in a language.
 func (b *IVA) Chat(language, text string) string {
 	for _, book := range b.books.of(language) {
-		if answer, ok := book.chat(wordsOf(text)); ok {
+		if answer, ok := book.chat(wordsOf(text), &tract.SmallTalk{}); ok {
 			return answer
 		}
 	}
@@ -53,4 +54,10 @@ func (b *IVA) Chat(language, text string) string {
 }
 
 // Meant is what a user's message says after the bot's messages.
-func Meant(said string, before ...string) string { return meant(said, before) }
+func Meant(said string, before ...string) string {
+	q := question{body: said, past: past{said: before}}
+	return q.meant(nil).text
+}
+
+// StepID stands for a step in a choice.
+func StepID(name string) string { return stepID(name) }

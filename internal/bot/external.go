@@ -23,12 +23,12 @@ func asking(q *question, cfg *tract.Config, t *store.Thread, e *store.Entry) ext
 
 // findOutside lets the external bot of the business find the reply. What it does
 // not know is not understood, as if no step had matched.
-func (b *IVA) findOutside(ctx context.Context, q *question, text string, words []string, books []*phrasebook) (reply, error) {
+func (b *IVA) findOutside(ctx context.Context, q *question, h *heard) (reply, error) {
 	if b.External == nil {
 		return reply{}, fmt.Errorf("the external bot of business %d is not connected", q.Business)
 	}
 	asked := q.asking
-	asked.Text = text
+	asked.Text = h.text
 	var guesses []guess
 	if q.external.Kind == tract.ExternalOpenAI {
 		m, err := b.models.get(ctx, q.key(), q.edition)
@@ -36,17 +36,17 @@ func (b *IVA) findOutside(ctx context.Context, q *question, text string, words [
 			return reply{}, err
 		}
 		var confidence float64
-		_, confidence, guesses = m.match(text)
-		if confidence < thresholdOf(&q.bot) {
-			if r := notKnown(words, books, guesses); r.handoff == "" {
+		_, confidence, guesses = m.match(h.text)
+		if confidence < threshold(&q.bot) {
+			if r := q.notKnown(h, guesses); r.handoff == "" {
 				return r, nil // small talk need not be paid for
 			}
 		}
-		if asked.Steps, err = b.bestSteps(ctx, q, m, text); err != nil {
+		if asked.Steps, err = b.bestSteps(ctx, q, m, h.text); err != nil {
 			return reply{}, err
 		}
 		if len(asked.Steps) == 0 {
-			return notKnown(words, books, guesses), nil
+			return q.notKnown(h, guesses), nil
 		}
 	}
 	a, err := b.External.Ask(ctx, q.external, &asked)
@@ -54,7 +54,7 @@ func (b *IVA) findOutside(ctx context.Context, q *question, text string, words [
 	case err != nil:
 		return reply{guesses: guesses}, err
 	case a.Unknown:
-		return notKnown(words, books, guesses), nil
+		return q.notKnown(h, guesses), nil
 	case a.Handover:
 		return reply{bodies: a.Bodies, handoff: tract.ReasonBotBreak, guesses: guesses}, nil
 	}

@@ -36,7 +36,29 @@ type model struct {
 // answers are a step's responses, as messages.
 type answers struct {
 	name   string
+	asked  string // its first user message
 	bodies []string
+}
+
+// byName finds a step; false when there is none.
+func (m *model) byName(name string) (*answers, bool) {
+	return m.find(func(a *answers) bool { return a.name == name })
+}
+
+// byID finds the step that an id of a choice stands for.
+func (m *model) byID(id string) (*answers, bool) {
+	if id == "" {
+		return nil, false
+	}
+	return m.find(func(a *answers) bool { return stepID(a.name) == id })
+}
+
+func (m *model) find(is func(*answers) bool) (*answers, bool) {
+	i := slices.IndexFunc(m.steps, func(a answers) bool { return is(&a) })
+	if i < 0 {
+		return nil, false
+	}
+	return &m.steps[i], true
 }
 
 // guess is a step that a question may mean, as a brief names it.

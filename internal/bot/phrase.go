@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
+
+	"tract"
 )
 
 // phrase is a pattern of words: every slot takes one of its words, an optional
@@ -72,7 +74,7 @@ func wordsOf(text string) (words []string) {
 	}
 	for _, r := range norm.NFKD.String(text) {
 		switch {
-		case r >= 0x300 && r <= 0x36f || r == '\'' || r == '’' || r == '‘' || r == '`' || r == '\u200c' || r == '\u200d':
+		case r >= 0x300 && r <= 0x36f || r == '\'' || r == '’' || r == '‘' || r == '`' || r == '\u200c' || r == '\u200d' || r == '\ufe0f' || r == '\u20e3':
 		case unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r):
 			word.WriteRune(unicode.ToLower(r))
 		default:
@@ -102,14 +104,26 @@ type phrasebook struct {
 	justHuman []phrase // does so when it is the whole message
 	fillers   []string // may stand around a justHuman
 	not       []string // shortly before a human phrase: the opposite is meant
+	numbers   []phrase // of the first choice, the second and so on
 	smallTalk []smallTalk
 }
 
 // smallTalk is a set of whole messages and what is answered.
 type smallTalk struct {
+	kind   talkKind
 	said   []phrase
 	answer string
 }
+
+// talkKind is what of small talk a bot can answer in its own way.
+type talkKind int
+
+const (
+	talkGreeting talkKind = iota
+	talkThanks
+	talkBye
+	talkOwn // of the bot's own sets
+)
 
 // nearby is how many words before a phrase a negation counts for it.
 const nearby = 4
@@ -129,14 +143,66 @@ func (b *phrasebook) asksForHuman(words []string) bool {
 	return false
 }
 
-// chat answers small talk.
-func (b *phrasebook) chat(words []string) (answer string, ok bool) {
+// chat answers small talk, with what the bot's settings have for it.
+func (b *phrasebook) chat(words []string, set *tract.SmallTalk) (answer string, ok bool) {
+	if set.Off {
+		return "", false
+	}
 	for _, t := range b.smallTalk {
-		if isOne(t.said, words) {
-			return t.answer, true
+		if !isOne(t.said, words) {
+			continue
 		}
+		switch t.kind {
+		case talkGreeting:
+			return orElse(set.Greeting, t.answer), true
+		case talkThanks:
+			return orElse(set.Thanks, t.answer), true
+		case talkBye:
+			return orElse(set.Bye, t.answer), true
+		}
+		return t.answer, true
 	}
 	return "", false
+}
+
+// number reads the number of a choice, from 1; 0 when it is none.
+func (b *phrasebook) number(words []string) int {
+	return 1 + slices.IndexFunc(b.numbers, func(p phrase) bool { return p.begins(words, true) })
+}
+
+// ownBook is what a bot's settings add to the books of its languages.
+func ownBook(bot *tract.Bot, books []*phrasebook) *phrasebook {
+	own := &phrasebook{}
+	for _, p := range bot.HumanPhrases {
+		if words := wordsOf(p); len(words) == 1 {
+			own.justHuman = append(own.justHuman, literal(words))
+		} else if len(words) > 1 {
+			own.human = append(own.human, literal(words))
+		}
+	}
+	if len(bot.HumanPhrases) > 0 {
+		for _, b := range books {
+			own.fillers, own.not = append(own.fillers, b.fillers...), append(own.not, b.not...)
+		}
+	}
+	for _, t := range bot.SmallTalk.More {
+		set := smallTalk{kind: talkOwn, answer: t.Answer}
+		for _, s := range t.Said {
+			if words := wordsOf(s); len(words) > 0 {
+				set.said = append(set.said, literal(words))
+			}
+		}
+		own.smallTalk = append(own.smallTalk, set)
+	}
+	return own
+}
+
+// literal is the phrase of just these words.
+func literal(words []string) (p phrase) {
+	for _, w := range words {
+		p = append(p, slot{words: []string{w}})
+	}
+	return p
 }
 
 // phrasebooks are the languages the bot has phrases for, by language code.
@@ -145,9 +211,9 @@ type phrasebooks map[string]*phrasebook
 func newPhrasebooks() phrasebooks {
 	books := phrasebooks{}
 	for code, w := range wordings() {
-		b := &phrasebook{human: newPhrases(w.human), justHuman: newPhrases(w.justHuman), fillers: wordsOf(w.fillers), not: wordsOf(w.not)}
-		for _, t := range w.smallTalk {
-			b.smallTalk = append(b.smallTalk, smallTalk{newPhrases(t[0]), t[1]})
+		b := &phrasebook{human: newPhrases(w.human), justHuman: newPhrases(w.justHuman), fillers: wordsOf(w.fillers), not: wordsOf(w.not), numbers: newPhrases(w.numbers)}
+		for kind, t := range w.smallTalk {
+			b.smallTalk = append(b.smallTalk, smallTalk{talkKind(kind), newPhrases(t[0]), t[1]})
 		}
 		books[code] = b
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 // Run gives bots the models that they need, one after the other, and writes
-// reports of them, until ctx ends.
+// reports of them, and forgets old questions, until ctx ends.
 func (b *IVA) Run(ctx context.Context) error {
 	if b.Store.Engine() == "sqlite" { // nobody else can hold a version
 		if err := b.Store.Update(ctx, func(tx *store.Tx) error { return tx.ReleaseModels() }); err != nil && ctx.Err() == nil {
@@ -33,6 +33,7 @@ func (b *IVA) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return b.runModels(ctx) })
 	g.Go(func() error { return b.runReports(ctx) })
+	g.Go(func() error { return b.runForget(ctx) })
 	return g.Wait()
 }
 
@@ -265,11 +266,11 @@ func (b *IVA) report(ctx context.Context, client int64, domain string, v store.M
 		if err != nil {
 			return err
 		}
-		threshold := defaultThreshold
+		threshold := tract.DefaultThreshold
 		if err := b.Store.View(ctx, func(tx *store.Tx) error {
 			cfg, err := tx.Config(client)
 			if err == nil && cfg.Bots[domain] != nil {
-				threshold = cmp.Or(cfg.Bots[domain].Threshold, defaultThreshold)
+				threshold = cmp.Or(cfg.Bots[domain].Threshold, tract.DefaultThreshold)
 			}
 			return err
 		}); err != nil {

@@ -389,6 +389,9 @@ func newModel(e edition, steps []tract.Step) *model {
 	m := &model{edition: e, stepOf: map[string]string{}}
 	for _, s := range steps {
 		a := answers{name: s.Name}
+		if len(s.Questions) > 0 {
+			a.asked = s.Questions[0]
+		}
 		for _, text := range s.Answers {
 			said := body(text)
 			a.bodies = append(a.bodies, said)

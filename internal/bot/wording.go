@@ -5,7 +5,8 @@ package bot
 type wording struct {
 	human, justHuman, fillers, not string
 
-	smallTalk [][2]string // patterns and the answer
+	numbers   string       // of the first choice, the second, the third and the fourth
+	smallTalk [3][2]string // greetings, thanks, goodbyes: patterns and the answer
 }
 
 // wordings are all there is, by language code. A further language is one more
@@ -29,10 +30,16 @@ func english() wording {
 			i/we? want/need/get/give? me? help from a? human/agent/person`,
 		fillers: `please pls plz hi hello hey ok okay no sorry thanks thank you now immediately asap can could just but instead right away`,
 		not:     `not dont doesnt didnt never without avoid`,
-		smallTalk: [][2]string{
+		numbers: `
+			number/option/the? 1/one/first/1st one?
+			number/option/the? 2/two/second/2nd one?
+			number/option/the? 3/three/third/3rd one?
+			number/option/the? 4/four/fourth/4th/last one?`,
+		smallTalk: [3][2]string{
 			{`
 				hi/hello/hey/hiya/howdy/greetings hi/hello/hey? there/all/everyone/everybody/team/bot/again? my? friend/team/bot?
-				hi/hello/hey? good morning/afternoon/evening/day to? you?`, "Hello! How can I help you?"},
+				hi/hello/hey? good morning/afternoon/evening/day to? you?
+				hi/hello/hey? how are/r you/u doing/today?`, "Hello! How can I help you?"},
 			{`
 				ok/okay/great/cool/perfect/alright/many? thanks/thx/ty/tnx/cheers so? very/a? much/lot/again?
 				ok/okay/great/cool/perfect/alright? thank you/u so? very/a? much/lot/again?
@@ -59,10 +66,16 @@ func hindi() wording {
 			mujhe/muje/hame/मुझे/हमें? koi/ek/कोई/एक? agent/human/insaan/insan/aadmi/एजेंट/इंसान/आदमी chahiye/chaiye/चाहिए?`,
 		fillers: `please pls kripya कृपया जी ji hi hello namaste नमस्ते ok haan हां हाँ`,
 		not:     `nahi nahin mat नहीं मत`,
-		smallTalk: [][2]string{
+		numbers: `
+			number? 1/१/ek/एक/pehla/pahla/पहला wala/वाला?
+			number? 2/२/do/दो/dusra/doosra/दूसरा wala/वाला?
+			number? 3/३/teen/तीन/teesra/tisra/तीसरा wala/वाला?
+			number? 4/४/char/chaar/चार/chautha/चौथा wala/वाला?`,
+		smallTalk: [3][2]string{
 			{`
 				namaste/namaskar/namaskaram/hello/hi/नमस्ते/नमस्कार/हैलो/हेलो ji/जी?
 				suprabhat/सुप्रभात
+				aap/आप? kaise/kaisi/कैसे/कैसी ho/hain/hai/हो/हैं/है aap/आप?
 				ram/राम ram/राम`, "नमस्ते! मैं आपकी कैसे मदद कर सकता हूँ?"},
 			{`
 				ji/bahut/bohot/जी/बहुत? bahut/बहुत? dhanyavad/dhanyawad/dhanyavaad/shukriya/धन्यवाद/शुक्रिया ji/aapka/जी/आपका?`, "आपका स्वागत है!"},
@@ -85,10 +98,16 @@ func spanish() wording {
 			atención humana`,
 		fillers: `por favor porfavor hola ok no gracias ya ahora`,
 		not:     `no sin nunca`,
-		smallTalk: [][2]string{
+		numbers: `
+			el/la/opción/número? 1/uno/una/primero/primera/primer
+			el/la/opción/número? 2/dos/segundo/segunda
+			el/la/opción/número? 3/tres/tercero/tercera
+			el/la/opción/número? 4/cuatro/cuarto/cuarta`,
+		smallTalk: [3][2]string{
 			{`
 				hola/buenas/saludos buenas? tardes/noches? a? todos/amigo/amiga?
-				hola? buenos/buen días/día`, "¡Hola! ¿En qué puedo ayudarte?"},
+				hola? buenos/buen días/día
+				hola? qué/cómo tal/estás/está`, "¡Hola! ¿En qué puedo ayudarte?"},
 			{`
 				ok/vale/muchas/mil/perfecto? gracias por? todo/tu/su? ayuda?`, "¡De nada!"},
 			{`
@@ -110,11 +129,17 @@ func german() wording {
 			echte/menschliche hilfe`,
 		fillers: `bitte hallo hi ok nein danke jetzt sofort`,
 		not:     `nicht nie kein keinen keinem ohne`,
-		smallTalk: [][2]string{
+		numbers: `
+			nummer/nr/das/die/der? 1/eins/erste/erstes/ersteres
+			nummer/nr/das/die/der? 2/zwei/zweite/zweites
+			nummer/nr/das/die/der? 3/drei/dritte/drittes
+			nummer/nr/das/die/der? 4/vier/vierte/viertes`,
+		smallTalk: [3][2]string{
 			{`
 				hallo/hi/hey/servus/moin/tag/grüezi moin/zusammen/du/team?
 				hallo/hi? guten/schönen morgen/tag/abend
-				grüß gott/dich`, "Hallo! Wie kann ich helfen?"},
+				grüß gott/dich
+				hallo/hi/na? wie gehts/geht es? dir/ihnen/euch?`, "Hallo! Wie kann ich helfen?"},
 			{`
 				ok/super/alles/vielen/besten/herzlichen/klar? klar? dank/danke schön/sehr/dir/ihnen/euch?
 				dankeschön`, "Gern geschehen!"},
@@ -141,9 +166,16 @@ func french() wording {
 			jai besoin dun/dune vrai/vraie? conseiller/conseillère/agent/humain/personne`,
 		fillers: `svp sil vous te plait bonjour salut ok non merci maintenant`,
 		not:     `pas jamais sans ne`,
-		smallTalk: [][2]string{
+		numbers: `
+			numéro/le/la/option? 1/un/une/premier/première/1er
+			numéro/le/la/option? 2/deux/deuxième/second/seconde
+			numéro/le/la/option? 3/trois/troisième
+			numéro/le/la/option? 4/quatre/quatrième`,
+		smallTalk: [3][2]string{
 			{`
-				bonjour/bonsoir/salut/coucou/hello à? tous/toutes/vous?`, "Bonjour ! Comment puis-je vous aider ?"},
+				bonjour/bonsoir/salut/coucou/hello à? tous/toutes/vous?
+				bonjour/salut? comment allez vous/vas tu
+				bonjour/salut? ça va`, "Bonjour ! Comment puis-je vous aider ?"},
 			{`
 				ok/super/parfait? un/mille? grand? merci/mercis beaucoup/bien? à? vous/toi?`, "Je vous en prie !"},
 			{`
@@ -166,12 +198,17 @@ func portuguese() wording {
 			atendimento humano`,
 		fillers: `por favor pfv oi olá ok não obrigado obrigada agora`,
 		not:     `não nao sem nunca`,
-		smallTalk: [][2]string{
+		numbers: `
+			o/a/opção/número? 1/um/uma/primeiro/primeira
+			o/a/opção/número? 2/dois/duas/segundo/segunda
+			o/a/opção/número? 3/três/terceiro/terceira
+			o/a/opção/número? 4/quatro/quarto/quarta`,
+		smallTalk: [3][2]string{
 			{`
 				oi/olá/opa/alô bom/boa? dia/tarde/noite? pessoal/amigo?
 				bom dia
 				boa tarde/noite
-				tudo bem`, "Olá! Como posso ajudar?"},
+				oi/olá? tudo/como bem/bom/vai/está com? você?`, "Olá! Como posso ajudar?"},
 			{`
 				ok/muito/muitíssimo/perfeito? obrigado/obrigada/valeu/brigado/brigada por? tudo?`, "De nada!"},
 			{`

@@ -26,6 +26,7 @@ const (
 	delivery = "iva: Delivery takes two to four days."
 	handover = "iva: Let me get a colleague."
 	broken   = "iva: Sorry, I did not get that."
+	received = "iva: Thank you, I have received your file. I cannot look into it myself."
 	botEvent = "conversation_state/bot new_conversation"
 )
 
@@ -44,10 +45,12 @@ type world struct {
 	iva    *bot.IVA
 	client int64
 	users  int
+
+	platform int // of new threads
 }
 
 func newWorld(t *testing.T, s *store.Store) *world {
-	w := &world{t: t, ctx: t.Context(), s: s}
+	w := &world{t: t, ctx: t.Context(), s: s, platform: tract.PlatformWebhook}
 	w.c = conversation.New(s, "https://hub.example", nil)
 	w.iva = bot.New(s, w.c, nil)
 	w.update(func(tx *store.Tx) (err error) {
@@ -133,7 +136,7 @@ func (w *world) thread(business int64) (id int64) {
 		if err != nil {
 			return err
 		}
-		id, err = w.c.Open(tx, w.client, business, u.ID, tract.PlatformWebhook)
+		id, err = w.c.Open(tx, w.client, business, u.ID, w.platform)
 		return err
 	})
 	return id

@@ -421,7 +421,7 @@ func TestHandOverCarriesABrief(t *testing.T) {
 			t.Fatal("the bot has no turn")
 		}
 		if err := r.c.Answer(context.Background(), *res.Turn, tract.BotAnswer{Handoff: tract.ReasonBotBreak, HandoverBody: hsl.Text("a colleague").Body()},
-			map[string]any{"guesses": []any{map[string]any{"step": "Returns", "confidence": 0.2}}}); err != nil {
+			map[string]any{"guesses": []any{map[string]any{"step": "Returns", "confidence": 0.2}}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		var brief map[string]any
@@ -445,7 +445,7 @@ func TestHandOverCarriesABrief(t *testing.T) {
 		}
 		// The turn is settled: the same answer again changes nothing.
 		before := len(r.events())
-		if err := r.c.Answer(context.Background(), *res.Turn, tract.BotAnswer{Bodies: []string{hsl.Text("again").Body()}}, nil); err != nil {
+		if err := r.c.Answer(context.Background(), *res.Turn, tract.BotAnswer{Bodies: []string{hsl.Text("again").Body()}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		if after := len(r.events()); after != before {

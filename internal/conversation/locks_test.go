@@ -32,7 +32,7 @@ func TestAnswerLocksTheThreadFirst(t *testing.T) {
 			return err
 		}
 		go func() {
-			answered <- r.c.Answer(ctx, turn, tract.BotAnswer{Bodies: []string{hsl.Text("hi").Body()}}, nil)
+			answered <- r.c.Answer(ctx, turn, tract.BotAnswer{Bodies: []string{hsl.Text("hi").Body()}}, nil, nil)
 		}()
 		for waiting := false; !waiting; {
 			if err := look.QueryRow(ctx, `select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).Scan(&waiting); err != nil {

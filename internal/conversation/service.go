@@ -212,8 +212,8 @@ func (s *Service) alarm(code string, l *store.Locked) {
 
 // Answer applies what the bot found for a turn and settles the turn in the same
 // transaction, so that no crash answers twice. An answer that comes too late is
-// dropped.
-func (s *Service) Answer(ctx context.Context, t Turn, a tract.BotAnswer, brief map[string]any) error {
+// dropped. What also writes belongs to an answer that was taken; nil is nothing.
+func (s *Service) Answer(ctx context.Context, t Turn, a tract.BotAnswer, brief map[string]any, also func(tx *store.Tx, res *Result) error) error {
 	a.Epoch, a.Conversation = t.Epoch, t.Conversation
 	// The thread is locked before the lane, as by everybody.
 	settle := func(tx *store.Tx, _ *store.Locked, _ *tract.Config) error {
@@ -225,10 +225,15 @@ func (s *Service) Answer(ctx context.Context, t Turn, a tract.BotAnswer, brief m
 	}
 	err := s.Store.UpdateThread(ctx, t.Thread, func(tx *store.Tx) error {
 		res, err := s.Apply(tx, t.Thread, a, Options{HeldUntil: t.HoldUntil, Brief: brief, Check: settle})
-		if err == nil && res.Refused != nil && s.Log != nil {
+		switch {
+		case err != nil:
+			return err
+		case res.Refused == nil && also != nil:
+			return also(tx, res)
+		case res.Refused != nil && s.Log != nil:
 			s.Log.Info("bot answer dropped", "thread", t.Thread, "code", tract.CodeOf(res.Refused))
 		}
-		return err
+		return nil
 	})
 	if errors.Is(err, errAnswered) {
 		return nil

@@ -65,19 +65,20 @@ func System(text string, data any) (Element, error) {
 	return Parse(build(text, TypeSystem, encoded).Raw)
 }
 
-// QuickReplies makes a TEXT element with one quick reply per caption; choosing
-// one says its caption.
-func QuickReplies(text string, captions []string) Element {
+// Offer makes a TEXT element with one quick reply per choice.
+func Offer(text string, choices []Choice) Element {
 	data := []byte(`{"quick_replies":[`)
-	for i, c := range captions {
+	for i, c := range choices {
 		if i > 0 {
 			data = append(data, ',')
 		}
 		data = append(data, `{"actionable_text":`...)
-		data = appendQuoted(data, c)
+		data = appendQuoted(data, c.Caption)
 		data = append(data, `,"is_default":0,"type":"TEXT_ONLY","payload":{"message":`...)
-		data = appendQuoted(data, c)
-		data = append(data, `,"gogo_message":""}}`...)
+		data = appendQuoted(data, c.Message)
+		data = append(data, `,"gogo_message":`...)
+		data = appendQuoted(data, c.GogoMessage)
+		data = append(data, "}}"...)
 	}
 	return build(text, TypeText, append(data, "]}"...))
 }

@@ -312,11 +312,11 @@ func TestChoices(t *testing.T) {
 	}
 }
 
-func TestQuickReplies(t *testing.T) {
-	e := hsl.QuickReplies("Did you mean?", []string{`The "first"`, "b<\x00"})
+func TestOffer(t *testing.T) {
+	e := hsl.Offer("Did you mean?", []hsl.Choice{{Caption: `The "first"`, Message: `The "first"`}, {Caption: "b<\x00", Message: "c", GogoMessage: `"d"{e}`}})
 	const want = `{"text":"Did you mean?","type":"TEXT","data":{"quick_replies":[` +
 		`{"actionable_text":"The \"first\"","is_default":0,"type":"TEXT_ONLY","payload":{"message":"The \"first\"","gogo_message":""}},` +
-		`{"actionable_text":"b<` + "\ufffd" + `","is_default":0,"type":"TEXT_ONLY","payload":{"message":"b<` + "\ufffd" + `","gogo_message":""}}]}}`
+		`{"actionable_text":"b<` + "\ufffd" + `","is_default":0,"type":"TEXT_ONLY","payload":{"message":"c","gogo_message":"\"d\"{e}"}}]}}`
 	if e.Body() != want {
 		t.Errorf("got %s", e.Body())
 	}
@@ -324,12 +324,12 @@ func TestQuickReplies(t *testing.T) {
 	if err != nil || cmp.Diff(e, got) != "" {
 		t.Errorf("read back %+v, %v", got, err)
 	}
-	choices := []hsl.Choice{{`The "first"`, `The "first"`, `The "first"`}, {"b<\ufffd", "b<\ufffd", "b<\ufffd"}}
+	choices := []hsl.Choice{{`The "first"`, `The "first"`, `The "first"`}, {"b<\ufffd", "c", `"d"{e}`}}
 	if d := cmp.Diff(choices, e.Choices()); d != "" {
 		t.Error(d)
 	}
-	if none := hsl.QuickReplies("a", nil); none.Body() != `{"text":"a","type":"TEXT","data":{"quick_replies":[]}}` {
-		t.Errorf("without captions: %s", none.Body())
+	if none := hsl.Offer("a", nil); none.Body() != `{"text":"a","type":"TEXT","data":{"quick_replies":[]}}` {
+		t.Errorf("without choices: %s", none.Body())
 	}
 }
 

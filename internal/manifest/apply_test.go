@@ -30,7 +30,7 @@ clients:
       - {name: kms, scopes: [transfer, faq]}
     bots:
       - {domain_name: acme_faq, language: en, welcome: "", bot_break: "Sorry, I did not get that.", handover: "Let me get a colleague.", faq: ./faq.csv}
-      - {domain_name: acme_import, language: pt-BR, threshold: 1}
+      - {domain_name: acme_import, language: pt-BR, threshold: 1, suggest_from: 0.3, misunderstandings: 3, did_you_mean: "Hm?", file_received: Obrigado, small_talk: {greeting: Oi, more: [{said: ["És um robô?", quem és], answer: "Sim."}]}, human_phrases: [chama a Mia]}
     desk: {enabled: true, assignment: balanced}
     teams:
       - {name: Support, delay_after: 60s, offline_message: "Gone: \"back\" at 9\nor so ☎ $${NOT_A_VARIABLE}"}
@@ -682,5 +682,27 @@ func TestAppliesAtTheSameTime(t *testing.T) {
 			t.Errorf("afterwards: %s", lines(r.Changes))
 		}
 		h.checkFixture(t)
+	})
+}
+
+func TestBotSettings(t *testing.T) {
+	tracttest.Stores(t, func(t *testing.T, s *store.Store) {
+		h := newHub(t, s)
+		h.apply(t, fixture, manifest.Flags{})
+		var plain, got tract.Bot
+		h.view(t, func(tx *store.Tx) error {
+			cfg, err := tx.Config(h.keyIn(tx, t))
+			plain, got = *cfg.Bots["acme_faq"], *cfg.Bots["acme_import"]
+			return err
+		})
+		want := tract.Bot{DomainName: "acme_import", Language: "pt-BR", Threshold: 1, SuggestFrom: 0.3, Misunderstandings: 3,
+			BotBreak: "Desculpe, não entendi.", Handover: "Vou chamar um colega.", DidYouMean: "Hm?", SomethingElse: "Outra coisa", FileReceived: "Obrigado",
+			SmallTalk: tract.SmallTalk{Greeting: "Oi", More: []tract.Talk{{Said: []string{"És um robô?", "quem és"}, Answer: "Sim."}}}, HumanPhrases: []string{"chama a Mia"}, Active: true}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if plain.SuggestFrom != 0.25 || plain.Misunderstandings != 2 || plain.DidYouMean != "Did you mean:" || plain.SmallTalk.Off {
+			t.Errorf("by default %+v", plain)
+		}
 	})
 }

@@ -155,16 +155,6 @@ func exportTeam(t tract.Team) fields {
 	return out
 }
 
-func exportBot(b tract.Bot) fields {
-	out := fields{{"domain_name", b.DomainName}, {"language", b.Language}}
-	out.add("threshold", b.Threshold, defaultThreshold)
-	out.add("welcome", b.Welcome, "")
-	out.add("bot_break", b.BotBreak, defaultBotBreak)
-	out.add("handover", b.Handover, defaultHandover)
-	out.add("active", b.Active, true)
-	return out
-}
-
 func exportAgent(a tract.AgentAccount) fields {
 	out := fields{{"email", a.Email}, {"name", a.Name}}
 	out.add("role", a.Role, "agent")

@@ -13,9 +13,6 @@ import (
 
 // What an absent key stands for.
 const (
-	defaultThreshold   = 0.5
-	defaultBotBreak    = "Sorry, I did not get that."
-	defaultHandover    = "Let me get a colleague."
 	defaultDelay       = time.Minute
 	defaultRecall      = 4 * time.Minute
 	mostRecall         = 8 * time.Minute
@@ -188,24 +185,6 @@ func (d *decoder) words(items []*value, words []string) {
 			d.bad.add(v.at, "%s is not one of %s%s", v.shown(), strings.Join(words, ", "), suggestion(v, words))
 		}
 	}
-}
-
-func (d *decoder) bot(v *value) *bot {
-	o := d.object(v, "domain_name", "language", "threshold", "welcome", "bot_break", "handover", "faq", "active")
-	b := &bot{object: o, body: tract.Bot{
-		DomainName: o.id("domain_name"),
-		Language:   o.text("language", "en"),
-		Threshold:  o.ratio("threshold", defaultThreshold),
-		Welcome:    o.text("welcome", ""),
-		BotBreak:   o.text("bot_break", defaultBotBreak),
-		Handover:   o.text("handover", defaultHandover),
-		Active:     o.flag("active", true),
-	}}
-	if !isLanguage(b.body.Language) {
-		o.bad("language", "%s is not a language code such as en or pt-BR", o.get("language").shown())
-	}
-	b.faq = d.named(o, "faq")
-	return b
 }
 
 func isLanguage(s string) bool {

@@ -141,7 +141,7 @@ func (s *Server) routes(sealer *sign.Sealer, policy safehttp.Policy) {
 	cfg := s.cfg
 	cursor := sha256.Sum256(append([]byte("cursor"), cfg.SecretKey...))
 	s.Mux = web.NewMux(web.Config{Log: cfg.Log, Now: cfg.Now, Metrics: web.NewMetrics(s.Registry)})
-	a := &api.API{Store: cfg.Store, Auth: s.Auth, Conversation: s.Conversation, Intake: s.Intake, Delivery: s.Delivery, Manifest: s.Manifest, Files: s.Files, Imports: s.Imports, Sealer: sealer, Policy: policy,
+	a := &api.API{Store: cfg.Store, Auth: s.Auth, Conversation: s.Conversation, Intake: s.Intake, Delivery: s.Delivery, Manifest: s.Manifest, Files: s.Files, Imports: s.Imports, Bot: s.Bot, Sealer: sealer, Policy: policy,
 		Idempotency: &web.Idempotency{Store: cfg.Store}, Limiter: &web.Limiter{Now: cfg.Now}, Rate: web.Rate{PerSecond: cfg.RateLimit}, CursorKey: cursor[:], Now: cfg.Now, Log: cfg.Log,
 		Ready: s.ready, Administrator: s.administrator, Metrics: s.metricsHandler(), Docs: api.Docs{OpenAPI: apidocs.JSON(), HTML: apidocs.HTML(), Asset: apidocs.Asset}, SyncWait: 5 * time.Second}
 	a.Routes(s.Mux)

@@ -59,6 +59,7 @@ func (tx *Tx) DeleteClient(key int64) error {
 		`update model_files set gone = 1 where faq in (select id from faqs where client = $1)`, `delete from models where faq in (select id from faqs where client = $1)`,
 		`delete from steps where faq in (select id from faqs where client = $1)`, `delete from faqs where client = $1`,
 		`delete from faq_parts where task in (select seq from faq_tasks where client = $1)`, `delete from faq_tasks where client = $1`,
+		`delete from unanswered where client = $1`,
 		`update endpoints set enabled = 0, disabled_reason = 'client_removed', generation = generation + 1 where client = $1`,
 		`update clients set id = id || ' (removed ' || key || ')', version = version + 1, body = '{}' where key = $1`,
 	} {
