@@ -54,6 +54,10 @@ func (tx *Tx) ListClients() (out []tract.Client, err error) {
 // DeleteClient removes a client's configuration, tokens and certificates and
 // marks it gone; its log stays until retention takes it.
 func (tx *Tx) DeleteClient(key int64) error {
+	// Nobody adds a model to a set of steps that is going.
+	if err := tx.each(func(row) error { return nil }, tx.s.engine.forUpdate(`select f.id from faqs f where f.client = $1`, "f"), key); err != nil {
+		return err
+	}
 	for _, q := range []string{
 		`delete from config where client = $1`, `delete from texts where client = $1`, `delete from text_changes where client = $1`, `delete from tokens where client = $1`, `delete from certificates where client = $1`,
 		`update model_files set gone = 1 where faq in (select id from faqs where client = $1)`, `delete from models where faq in (select id from faqs where client = $1)`,

@@ -129,7 +129,7 @@ func (tx *Tx) ListLog(f LogFilter) (out []LogLine, next *LogCursor, err error) {
 		reads = append(reads, query{fmt.Sprintf(`%s limit 1 offset %d`, from, logWalk-1), args, low})
 	}
 	if f.Thread != 0 {
-		reads = append(reads, query{fmt.Sprintf(`select id, 0, 0 from entries where thread = $1 and id <= $2 order by id desc limit 1 offset %d`, logWalk-1), []any{f.Thread, int64(f.Before.Entry)}, low})
+		reads = append(reads, query{fmt.Sprintf(`select id, 0, 0 from entries where thread = $1 and id <= $2 order by conversation desc, id desc limit 1 offset %d`, logWalk-1), []any{f.Thread, int64(f.Before.Entry)}, low})
 	}
 	if len(reads) == 0 {
 		return nil, nil, nil
@@ -215,7 +215,7 @@ func (f *LogFilter) walk(columns string, endpoint int64, lanes bool) (string, []
 	from := `outbox o where `
 	switch {
 	case f.Thread != 0:
-		from = fmt.Sprintf(`(select id from entries where thread = $5 and id <= $2 order by id desc limit %d) n join outbox o on o.entry = n.id where `, logWalk)
+		from = fmt.Sprintf(`(select id from entries where thread = $5 and id <= $2 order by conversation desc, id desc limit %d) n join outbox o on o.entry = n.id where `, logWalk)
 		args = append(args, f.Thread)
 	case lanes:
 		from = fmt.Sprintf(`(select thread, done from lanes where endpoint = $1 and last > done limit %d) n join outbox o on o.thread = n.thread and o.endpoint = $1 and o.seq > n.done where `, openLanes+1)

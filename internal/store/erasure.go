@@ -318,6 +318,9 @@ func (tx *Tx) eraseRest(e *Erasure) error {
 		e.Counts[name] += n
 	}
 	p.Step, p.Endpoint, p.After = stepLanes, 0, 0
+	if err := tx.DropUnansweredOf(p.Thread); err != nil {
+		return err
+	}
 	return tx.DropFilesOf(p.Thread)
 }
 

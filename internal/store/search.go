@@ -160,7 +160,7 @@ func (tx *Tx) ListLogPage(p LogPage) (out []Entry, earlier, later bool, err erro
 		order = " desc"
 	}
 	args = append(args, p.Limit+1)
-	out, err = tx.entries(fmt.Sprintf(`select `+entryColumns+` from entries where `+where+` order by id%s limit $%d`, order, len(args)), args...)
+	out, err = tx.entries(fmt.Sprintf(`select `+entryColumns+` from entries where `+where+` order by conversation%[1]s, id%[1]s limit $%[2]d`, order, len(args)), args...)
 	more := len(out) > p.Limit
 	out = out[:min(len(out), p.Limit)]
 	if !back {
