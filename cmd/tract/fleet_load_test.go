@@ -113,8 +113,7 @@ type register struct {
 }
 
 type operation struct {
-	start  register // of the round
-	kind   string   // pass | take | send | read
+	kind   string // pass | take | send | read
 	by, to string
 	epoch  int64 // that the caller believes in; 0 = does not say
 }

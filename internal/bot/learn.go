@@ -87,7 +87,7 @@ func (b *IVA) ListUnanswered(ctx context.Context, client int64, domain string, c
 		}
 		_, _, guesses := m.match(c.Question)
 		for _, g := range guesses {
-			c.Nearest = append(c.Nearest, Near{g.Step, g.Confidence})
+			c.Nearest = append(c.Nearest, Near(g))
 		}
 	}
 	return page, len(all), questions, nil

@@ -107,7 +107,7 @@ func TestErasureStoppedAtEveryCommit(t *testing.T) {
 	})
 }
 
-type counted struct{ entries, ledger, one, channel int }
+type counted struct{ entries, ledger, one int }
 
 func (r *room) counts() (c counted) {
 	r.t.Helper()
