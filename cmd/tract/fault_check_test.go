@@ -121,6 +121,13 @@ func (w *world) missing(r *receiver, ids []int64) int {
 	return n
 }
 
+// all gives what arrived so far; late retries may still come.
+func (r *receiver) all() (got []received, bad []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got), slices.Clone(r.bad)
+}
+
 // check holds what happened against the laws.
 func (w *world) check(t *testing.T, kills int) {
 	t.Helper()
@@ -137,11 +144,12 @@ func (w *world) check(t *testing.T, kills int) {
 		perUser[a.user] = a.id
 	}
 	for _, r := range append([]*receiver{w.tool, w.channel}, w.more...) {
-		for _, bad := range r.bad {
+		got, wrong := r.all()
+		for _, bad := range wrong {
 			t.Error(bad)
 		}
 		last, texts := map[string]int64{}, map[string]int64{}
-		for _, g := range r.got {
+		for _, g := range got {
 			if g.id == 0 {
 				continue
 			}
@@ -160,7 +168,8 @@ func (w *world) check(t *testing.T, kills int) {
 	}
 	for _, r := range append([]*receiver{w.tool}, w.more...) {
 		seqs := map[string][]int64{}
-		for _, g := range r.got {
+		got, _ := r.all()
+		for _, g := range got {
 			seqs[g.user] = append(seqs[g.user], g.seq)
 		}
 		for user, s := range seqs {
