@@ -60,7 +60,7 @@ func (s *Settings) newServer(st *store.Store, c *console, addr net.Addr) (*serve
 	host, _ := os.Hostname()
 	return server.New(server.Config{
 		Store: st, SecretKey: key, DataDir: s.DataDir, PublicURL: s.publicURL(addr), AdminToken: sign.Secret(s.AdminToken), AllowPrivate: s.AllowPrivateTargets, HookTimeout: s.HookTimeout, Ladder: s.HookRetrySchedule,
-		TokenLifetime: s.TokenLifetime, RateLimit: s.RateLimit, MetricsToken: sign.Secret(s.MetricsToken), Files: s.files(), Version: version, Name: host + "/" + addr.String(), Now: clock.System, Log: c.logger(s),
+		TokenLifetime: s.TokenLifetime, RateLimit: s.RateLimit, MetricsToken: sign.Secret(s.MetricsToken), Files: s.files(), Keep: s.keep(), Version: version, Name: host + "/" + addr.String(), Now: clock.System, Log: c.logger(s),
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"tract/internal/clock"
 	"tract/internal/files"
+	"tract/internal/retention"
 	"tract/internal/sign"
 	"tract/internal/store"
 )
@@ -51,6 +52,10 @@ type Settings struct {
 	FilesSecretKey      string          `help:"Secret key of the S3-compatible store." env:"TRACT_FILES_SECRET_KEY"`
 	FilesQuota          int64           `help:"MiB that the files of each client may take; -1 = no limit." default:"10240" env:"TRACT_FILES_QUOTA"`
 	FilesLinkLifetime   time.Duration   `help:"Lifetime of a link to a file where it is renewed whenever it is shown; links in webhook payloads and answers last 7 days." default:"24h" env:"TRACT_FILES_LINK_LIFETIME"`
+	RetainDeliveries    int             `help:"Days that settled deliveries are kept, with their attempts and for the feed; 0 = for ever." default:"30" env:"TRACT_RETAIN_DELIVERIES"`
+	RetainDead          int             `help:"Days that dead letters are kept with their payloads, replayed or not; 0 = for ever." default:"90" env:"TRACT_RETAIN_DEAD"`
+	RetainLog           int             `help:"Days that completed conversations are kept: log, ledger, briefs and files; 0 = for ever." default:"0" env:"TRACT_RETAIN_LOG"`
+	RetainAudit         int             `help:"Days that the audit log is kept; 0 = for ever." default:"400" env:"TRACT_RETAIN_AUDIT"`
 }
 
 // AfterApply refuses values that no type catches.
@@ -70,6 +75,11 @@ func (s *Settings) AfterApply() error {
 		return fmt.Errorf("--files-link-lifetime (TRACT_FILES_LINK_LIFETIME) must be from 1m to 168h, not %s", s.FilesLinkLifetime)
 	case s.DatabaseConns < 2 || s.DatabaseConns > 500:
 		return fmt.Errorf("--database-conns (TRACT_DATABASE_CONNS) must be from 2 to 500, not %d", s.DatabaseConns)
+	}
+	for name, days := range map[string]int{"deliveries": s.RetainDeliveries, "dead": s.RetainDead, "log": s.RetainLog, "audit": s.RetainAudit} {
+		if days < 0 || days > 36500 {
+			return fmt.Errorf("--retain-%s (TRACT_RETAIN_%s) must be a number of days up to 36500, or 0 for ever, not %d", name, strings.ToUpper(name), days)
+		}
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("--listen (TRACT_LISTEN) must be HOST:PORT, not %q", s.Listen)
@@ -92,6 +102,12 @@ func (s *Settings) files() files.Settings {
 	}
 	return files.Settings{Dir: filepath.Join(s.DataDir, "files"), URL: s.FilesURL, Endpoint: s.FilesEndpoint, Region: s.FilesRegion, AccessKey: s.FilesAccessKey,
 		SecretKey: sign.Secret(s.FilesSecretKey), Quota: quota, LinkLife: s.FilesLinkLifetime}
+}
+
+// keep is how long rows are kept.
+func (s *Settings) keep() retention.Settings {
+	days := func(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+	return retention.Settings{Deliveries: days(s.RetainDeliveries), Dead: days(s.RetainDead), Log: days(s.RetainLog), Audit: days(s.RetainAudit)}
 }
 
 func (s *Settings) level() slog.Level {

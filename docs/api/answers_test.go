@@ -56,9 +56,9 @@ func TestAnswerSchemasTellRightFromWrong(t *testing.T) {
 		{"hooks", "GET /tract/hooks/list/", 200, `{"registered_webhooks":{"message":{"receive":"https://a.example"}},"hooks":[` + aHook + `],"available":[{"category":"message","subcategory":"receive","direction":"to_tool"}]}`, true},
 		{"hooks, wrong direction", "GET /tract/hooks/list/", 200, `{"registered_webhooks":{},"hooks":[],"available":[{"category":"message","subcategory":"receive","direction":"out"}]}`, false},
 
-		{"feed of both kinds", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"message","subcategory":"receive","payload":` + aMessage + `},{"delivery_seq":2,"category":"conversation_state","subcategory":"waiting","payload":` + anEvent + `}],"next_after_seq":2}`, true},
-		{"feed of neither kind", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"message","subcategory":"receive","payload":{"user_id":"qv8ZC1n3T0m4uJ7xWk2aRg"}}],"next_after_seq":1}`, false},
-		{"event with metadata as object", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"conversation_state","subcategory":"waiting","payload":` + strings.Replace(anEvent, `"{}"`, `{}`, 1) + `}],"next_after_seq":1}`, false},
+		{"feed of both kinds", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"message","subcategory":"receive","payload":` + aMessage + `},{"delivery_seq":2,"category":"conversation_state","subcategory":"waiting","payload":` + anEvent + `}],"next_after_seq":2,"oldest_seq":1}`, true},
+		{"feed of neither kind", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"message","subcategory":"receive","payload":{"user_id":"qv8ZC1n3T0m4uJ7xWk2aRg"}}],"next_after_seq":1,"oldest_seq":1}`, false},
+		{"event with metadata as object", "GET /tract/feed/", 200, `{"items":[{"delivery_seq":1,"category":"conversation_state","subcategory":"waiting","payload":` + strings.Replace(anEvent, `"{}"`, `{}`, 1) + `}],"next_after_seq":1,"oldest_seq":1}`, false},
 
 		{"granted", "POST /tract/thread_control/request/", 200, `{"success":true,"control_epoch":5,"changed":true}`, true},
 		{"refused", "POST /tract/thread_control/request/", 200, `{"success":false,"reason":{"code":"not_owner","message":"x","thread_owner":"sac"}}`, true},

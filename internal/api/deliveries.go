@@ -299,11 +299,14 @@ func (a *API) feed(c *toolCall) (web.Answer, error) {
 		return web.Answer{}, err
 	}
 	items := []map[string]any{}
-	next := after
+	next, oldest := after, int64(0)
 	err = a.view(c, func(tx *store.Tx) error {
 		items, next = items[:0], after
 		t, _, err := a.Conversation.ForTool(tx, c.id.ClientKey, c.id.Tool, user)
 		if err != nil {
+			return err
+		}
+		if oldest, err = tx.FeedStart(t.ID, c.id.Tool); err != nil {
 			return err
 		}
 		ds, err := tx.ListFeed(t.ID, c.id.Tool, after, limit)
@@ -320,7 +323,7 @@ func (a *API) feed(c *toolCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	return web.JSON(http.StatusOK, map[string]any{"items": items, "next_after_seq": next}), nil
+	return web.JSON(http.StatusOK, map[string]any{"items": items, "next_after_seq": next, "oldest_seq": oldest}), nil
 }
 
 // nameOf is the name under which a payload was sent. The payload says it itself,

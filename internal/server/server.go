@@ -29,6 +29,7 @@ import (
 	"tract/internal/files"
 	"tract/internal/intake"
 	"tract/internal/manifest"
+	"tract/internal/retention"
 	"tract/internal/safehttp"
 	"tract/internal/sign"
 	"tract/internal/store"
@@ -51,6 +52,7 @@ type Config struct {
 	RateLimit     int // calls a second for each client token; 0 = 100, negative = none
 	MetricsToken  sign.Secret
 	Files         files.Settings // without a folder no files are taken in
+	Keep          retention.Settings
 	Version       string
 	Name          string // of this process, for people
 	Now           func() time.Time
@@ -71,6 +73,7 @@ type Server struct {
 	Manifest     *manifest.Service
 	Files        *files.Service
 	Imports      *bot.Importer
+	Retention    *retention.Sweeper
 	Mux          *web.Mux
 	Registry     *prometheus.Registry
 
@@ -111,6 +114,7 @@ func New(cfg Config) (*Server, error) {
 	if s.Files, err = files.New(files.Config{Settings: cfg.Files, Store: cfg.Store, Key: cfg.SecretKey, PublicURL: cfg.PublicURL, Name: cfg.Name, Now: cfg.Now, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
+	s.Retention = retention.New(retention.Config{Keep: cfg.Keep, Store: cfg.Store, Name: cfg.Name, Now: cfg.Now, Log: cfg.Log, Count: s.Registry})
 	s.registerMetrics()
 	s.routes(sealer, policy)
 	return s, nil
@@ -158,6 +162,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.Delivery.Run(ctx) })
 	g.Go(func() error { return s.Conversation.Run(ctx) })
 	g.Go(func() error { return s.Imports.Run(ctx) })
+	g.Go(func() error { return s.Retention.Run(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.Files.Run(ctx) })
 	g.Go(func() error {
@@ -214,15 +219,14 @@ func (s *Server) ready(ctx context.Context) map[string]string {
 	return checks
 }
 
-// Intervals of housekeeping.
+// Of housekeeping. What is removed because of its age is with retention.
 const (
 	sweepEvery  = time.Minute
 	sweepRows   = 5000
-	keyMemory   = 24 * time.Hour
 	rotateAfter = 30 * 24 * time.Hour
 )
 
-// sweep removes what nobody needs any more and renews the signing key.
+// sweep forgets processes that died, and gives the signing key a successor in time.
 func (s *Server) sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -232,16 +236,7 @@ func (s *Server) sweep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		err := s.Store.UpdateLow(ctx, func(tx *store.Tx) error {
-			if _, err := tx.DeleteExpired(sweepRows); err != nil {
-				return err
-			}
-			if err := tx.RetireReplicas(sweepRows); err != nil {
-				return err
-			}
-			_, err := tx.DeleteIdempotencyBefore(tx.Now.Add(-keyMemory), sweepRows)
-			return err
-		})
+		err := s.Store.UpdateLow(ctx, func(tx *store.Tx) error { return tx.RetireReplicas(sweepRows) })
 		if err == nil {
 			_, err = s.Auth.RotateKeys(ctx, rotateAfter)
 		}

@@ -63,9 +63,10 @@ func (tx *Tx) DropFile(id string) (bool, error) {
 	return n == 1, err
 }
 
-// DropFilesBefore gives up what was pending before t: who stored it has died.
+// DropFilesBefore gives up what was pending before t: who stored it has died. (That
+// it is not live is said for the sake of the index.)
 func (tx *Tx) DropFilesBefore(t time.Time) error {
-	return tx.exec(`update files set state = $1 where state = $2 and created_at < $3`, fileGone, filePending, t)
+	return tx.exec(`update files set state = $1 where state = $2 and state <> 'live' and created_at < $3`, fileGone, filePending, t)
 }
 
 // DropFilesOf gives up the files of a thread, whose messages are erased in the

@@ -295,9 +295,10 @@ func (tx *Tx) ListDeliveries(k LaneKey, after int64, limit int) ([]Delivery, err
 }
 
 // ListFeed returns what was or will be sent to a tool about a thread, in its
-// own order after a delivery_seq.
+// own order after a delivery_seq. (That the tool is not "" is said for the sake
+// of the index.)
 func (tx *Tx) ListFeed(thread int64, tool tract.ReceiverID, after int64, limit int) ([]Delivery, error) {
-	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and tool = $2 and delivery_seq > $3 order by delivery_seq limit $4`, thread, string(tool), max(after, 0), limit)
+	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and tool = $2 and tool <> '' and delivery_seq > $3 order by delivery_seq limit $4`, thread, string(tool), max(after, 0), limit)
 }
 
 // ListDelivered returns which of a thread's entries an endpoint already has.
@@ -334,7 +335,7 @@ func (tx *Tx) ReleaseHeld(k LaneKey, seq int64) (send bool, err error) {
 func (tx *Tx) AwaitsIntroduction(thread int64, tool tract.ReceiverID) (bool, error) {
 	var n int64
 	_, err := tx.one([]any{&n}, `select count(*) from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint join endpoints e on e.id = o.endpoint
-		where o.thread = $1 and o.tool = $2 and o.delivery_seq = 0 and o.seq > l.done and l.attempt = 0 and e.enabled = 1`, thread, string(tool))
+		where o.thread = $1 and o.tool = $2 and o.tool <> '' and o.delivery_seq = 0 and o.seq > l.done and l.attempt = 0 and e.enabled = 1`, thread, string(tool))
 	return n > 0, err
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	sqliteFile   = "tract.db"
 	maxBatch     = 256      // closures in one transaction
+	lowEvery     = 10       // batches after which low work goes first, once
 	walBound     = 64 << 20 // bytes of log after which it is emptied
 	readers      = 4
 	readDeadline = 2 * time.Second
@@ -42,6 +43,7 @@ type sqlite struct {
 	lock   *os.File
 	path   string
 	nextID int64 // owned by the committer
+	passed int   // batches since the last low job; owned by the committer
 	// threads belongs to the committer.
 	threads *threadCache
 }
@@ -286,7 +288,17 @@ func (e *sqlite) commitLoop() {
 	}
 }
 
+// nextBatch waits for work. Low work goes when nothing else waits, and after
+// some batches all the same: traffic that never pauses must not stop it.
 func (e *sqlite) nextBatch() []*job {
+	if e.passed >= lowEvery {
+		select {
+		case j := <-e.low:
+			e.passed = 0
+			return []*job{j}
+		default:
+		}
+	}
 	var batch []*job
 	select {
 	case j := <-e.jobs:
@@ -296,6 +308,7 @@ func (e *sqlite) nextBatch() []*job {
 		case j := <-e.jobs:
 			batch = append(batch, j)
 		case j := <-e.low:
+			e.passed = 0
 			return []*job{j}
 		case <-e.quit:
 			select {
@@ -306,6 +319,7 @@ func (e *sqlite) nextBatch() []*job {
 			}
 		}
 	}
+	e.passed++
 	for len(batch) < maxBatch {
 		select {
 		case j := <-e.jobs:

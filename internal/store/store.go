@@ -37,6 +37,9 @@ type Options struct {
 	// Verify compares what the store remembers with what it holds, each time.
 	// Tests use it to find what was written past its memory.
 	Verify bool
+	// Trace is told every statement that a closure runs, before it does. Tests use
+	// it to look at their plans.
+	Trace func(sql string)
 }
 
 // Store is an open database.
@@ -46,6 +49,7 @@ type Store struct {
 	clock   func() time.Time // set by tests or SQLite; nil = the database's
 	rerun   bool
 	verify  bool
+	trace   func(sql string) // nil, but in tests
 	locks   keyedMutex
 	watch   []Watcher
 	replica atomic.Int64
@@ -127,7 +131,7 @@ type engine interface {
 
 // Open opens the store, creating and migrating it as needed.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{log: o.Log, clock: o.Now, rerun: o.Rerun, verify: o.Verify, failed: make(chan struct{})}
+	s := &Store{log: o.Log, clock: o.Now, rerun: o.Rerun, verify: o.Verify, trace: o.Trace, failed: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -188,7 +192,8 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	return s.run(ctx, fn, false)
 }
 
-// UpdateLow is Update for long work done in small pieces: it lets others go first.
+// UpdateLow is Update for long work done in small pieces: it lets others go
+// first, but is never kept waiting for ever.
 func (s *Store) UpdateLow(ctx context.Context, fn func(*Tx) error) error {
 	return s.run(ctx, fn, true)
 }

@@ -66,10 +66,17 @@ func (tx *Tx) spoil(sql string, err error) error {
 	return tx.err
 }
 
+func (tx *Tx) trace(sql string) {
+	if tx.s.trace != nil {
+		tx.s.trace(sql)
+	}
+}
+
 func (tx *Tx) exec(sql string, args ...any) error {
 	if tx.err != nil {
 		return tx.err
 	}
+	tx.trace(sql)
 	tx.wrote = true
 	return tx.spoil(sql, tx.c.exec(sql, values(args)))
 }
@@ -78,6 +85,7 @@ func (tx *Tx) count(sql string, args ...any) (int64, error) {
 	if tx.err != nil {
 		return 0, tx.err
 	}
+	tx.trace(sql)
 	tx.wrote = true
 	n, err := tx.c.count(sql, values(args))
 	return n, tx.spoil(sql, err)
@@ -87,6 +95,7 @@ func (tx *Tx) later(each func(row) error, sql string, args ...any) error {
 	if tx.err != nil {
 		return tx.err
 	}
+	tx.trace(sql)
 	tx.wrote = true
 	return tx.spoil(sql, tx.c.later(sql, values(args), each))
 }
@@ -101,6 +110,7 @@ func (tx *Tx) many(qs ...query) error {
 		return tx.err
 	}
 	for i := range qs {
+		tx.trace(qs[i].sql)
 		qs[i].args = values(qs[i].args)
 	}
 	return tx.spoil(qs[0].sql, tx.c.query(qs...))
