@@ -201,6 +201,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		"listen":   {"TRACT_LISTEN", "8080", "TRACT_LISTEN"},
 		"schedule": {"TRACT_HOOK_RETRY_SCHEDULE", "5s,-1s", "TRACT_HOOK_RETRY_SCHEDULE"},
 		"rate":     {"TRACT_RATE_LIMIT", "0", "TRACT_RATE_LIMIT"},
+		"retain":   {"TRACT_RETAIN_DEAD", "-1", "TRACT_RETAIN_DEAD"},
 		"url":      {"TRACT_PUBLIC_URL", "hub.example", "TRACT_PUBLIC_URL"},
 		"unknown":  {"TRACT_LISTN", "x", "TRACT_LISTN"},
 		"key":      {"TRACT_SECRET_KEY", "short", "secret key"},

@@ -6,8 +6,8 @@
 // that is the store's.
 //
 // Invariants: what is not settled, and what an open conversation holds, stays
-// however old it is. One process at a time works, in transactions of at most some
-// hundred rows of low priority; how far it is stands in the store and moves in the
+// however old it is. One process at a time works, in transactions of some hundred
+// rows at low priority; how far it is stands in the store and moves in the
 // same transaction as the rows go, so that another process goes on there. Whatever
 // goes is counted.
 package retention
@@ -39,7 +39,7 @@ type Config struct {
 	Now   func() time.Time
 	Log   *slog.Logger          // nil is silent
 	Count prometheus.Registerer // nil counts nowhere
-	Rows  int                   // of one transaction at most; 500
+	Rows  int                   // of one transaction at most; 200, which take a writer some 20 ms
 }
 
 // Sweeper removes old rows.
@@ -55,7 +55,7 @@ func New(cfg Config) *Sweeper {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Rows == 0 {
-		cfg.Rows = 500
+		cfg.Rows = 200
 	}
 	s := &Sweeper{cfg: cfg, removed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tract_retention_removed_total", Help: "Rows removed because of their age."}, []string{"kind"})}
 	for _, kind := range []string{store.RemovedDeliveries, store.RemovedAttempts, store.RemovedDead, store.RemovedEntries, store.RemovedBriefs, store.RemovedLedger, store.RemovedAudit, store.RemovedKeys} {

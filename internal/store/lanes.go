@@ -221,18 +221,49 @@ func scanLane(r row, l *Lane) error {
 	return r.Scan(&l.Thread, &l.Endpoint, &l.Client, &l.Last, &l.Done, &l.Owner, &l.Fence, &l.Attempt, at(&l.FirstAt), at(&l.NextAt))
 }
 
-// ClaimLanes takes open lanes of enabled endpoints whose owner is dead.
+// claimable are the pairs of an enabled endpoint and a dead process that have open
+// lanes. It goes from pair to pair in the index: there are few, however many lanes
+// wait for an endpoint that is disabled or slow. An owner of -1 begins an endpoint.
+const (
+	nextOwner = `(select min(l.owner) from lanes l where l.last > l.done and l.endpoint = p.endpoint and l.owner > p.owner)`
+	claimable = `with recursive pairs(endpoint, owner) as (select cast(0 as bigint), cast(-1 as bigint) union all
+		select case when ` + nextOwner + ` is null then (select min(l.endpoint) from lanes l where l.last > l.done and l.endpoint > p.endpoint) else p.endpoint end, coalesce(` + nextOwner + `, -1)
+		from pairs p where p.endpoint is not null)
+	select p.endpoint, p.owner from pairs p join endpoints e on e.id = p.endpoint
+		where p.owner >= 0 and e.enabled = 1 and p.owner <> $1 and p.owner not in (select id from replicas where heartbeat_at > $2) order by p.endpoint, p.owner`
+)
+
+// ClaimLanes takes open lanes of enabled endpoints whose owner is dead. The dead
+// stay dead: who was given up registers anew.
 func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
-	tx.wrote = true
-	err = tx.each(func(r row) error {
-		var l Lane
-		err := scanLane(r, &l)
-		out = append(out, l)
+	type pair struct{ endpoint, owner int64 }
+	var pairs []pair
+	me := tx.s.replica.Load()
+	if err := tx.each(func(r row) error {
+		var p pair
+		err := r.Scan(&p.endpoint, &p.owner)
+		pairs = append(pairs, p)
 		return err
-	}, `update lanes set fence = fence + 1, owner = $1 where (thread, endpoint) in (`+
-		tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l join endpoints e on e.id = l.endpoint where l.last > l.done and e.enabled = 1 and l.owner <> $1 and l.owner not in (select id from replicas where heartbeat_at > $2) limit $3`, "l")+
-		`) returning `+laneColumns, tx.s.replica.Load(), tx.Now.Add(-aliveFor), limit)
-	return out, err
+	}, claimable, me, tx.Now.Add(-aliveFor)); err != nil {
+		return nil, err
+	}
+	for _, p := range pairs {
+		if len(out) >= limit {
+			break
+		}
+		tx.wrote = true
+		if err := tx.each(func(r row) error {
+			var l Lane
+			err := scanLane(r, &l)
+			out = append(out, l)
+			return err
+		}, `update lanes set fence = fence + 1, owner = $1 where (thread, endpoint) in (`+
+			tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l where l.endpoint = $2 and l.owner = $3 and l.last > l.done limit $4`, "l")+
+			`) returning `+laneColumns, me, p.endpoint, p.owner, limit-len(out)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // FreeLanes gives lanes of this replica back, those with the fences it knows:
