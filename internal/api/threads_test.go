@@ -320,7 +320,9 @@ func TestResetAndComplete(t *testing.T) {
 			t.Errorf("completed for %q", s.Reason)
 		}
 		call := func(method, path string, body any, headers ...string) func(*apitest.World, apitest.User) apitest.Answer {
-			return func(w *apitest.World, _ apitest.User) apitest.Answer { return operate(w, method, path, body, headers...) }
+			return func(w *apitest.World, _ apitest.User) apitest.Answer {
+				return operate(w, method, path, body, headers...)
+			}
 		}
 		truths(t, w, nobody, []row{
 			{name: "a long reason", call: call("POST", path+"reset/", m{"reason": strings.Repeat("x", 1025)}), status: 400, code: "field_value"},
