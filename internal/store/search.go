@@ -27,7 +27,7 @@ type ThreadFilter struct {
 }
 
 // ThreadCursor is a place in the list of threads, which runs from the newest
-// activity to the oldest.
+// minute of activity to the oldest.
 type ThreadCursor struct {
 	At time.Time
 	ID int64
@@ -40,7 +40,7 @@ const walk = 5000
 // far is later than every instant.
 const far = 1 << 62
 
-// ListThreads returns threads by their last activity, the newest first. Those of
+// ListThreads returns threads by the minute of their last activity, the newest first. Those of
 // erased users are left out. next is where to go on, nil at the end: a page may
 // hold less than its limit before it.
 func (tx *Tx) ListThreads(f ThreadFilter) (out []Thread, next *ThreadCursor, err error) {
@@ -52,19 +52,19 @@ func (tx *Tx) ListThreads(f ThreadFilter) (out []Thread, next *ThreadCursor, err
 		err := scanThread(r, &t)
 		out = append(out, t)
 		return err
-	}, fmt.Sprintf(`select `+threadColumns+` from (select * from (select * %s limit %d) w %s order by last_entry_at desc, id desc limit $%d) t join users u on u.id = t.user_id
-		order by t.last_entry_at desc, t.id desc`, from, walk, where, len(args)), args...)
+	}, fmt.Sprintf(`select `+threadColumns+` from (select * from (select * %s limit %d) w %s order by active_at desc, id desc limit $%d) t join users u on u.id = t.user_id
+		order by t.active_at desc, t.id desc`, from, walk, where, len(args)), args...)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(out) > f.Limit {
 		out = out[:f.Limit]
 		last := &out[f.Limit-1]
-		return out, &ThreadCursor{last.LastEntryAt, last.ID}, nil
+		return out, &ThreadCursor{last.LastEntryAt.Truncate(time.Minute), last.ID}, nil
 	}
 	var end ThreadCursor
 	from, args = f.walk()
-	cut, err := tx.one([]any{at(&end.At), &end.ID}, fmt.Sprintf(`select last_entry_at, id %s limit 1 offset %d`, from, walk-1), args...)
+	cut, err := tx.one([]any{at(&end.At), &end.ID}, fmt.Sprintf(`select active_at, id %s limit 1 offset %d`, from, walk-1), args...)
 	if err != nil || !cut {
 		return out, nil, err
 	}
@@ -78,10 +78,10 @@ func (f *ThreadFilter) walk() (from string, args []any) {
 		before, id = micros(f.Before.At), f.Before.ID
 	}
 	if until := micros(f.Until); until != 0 && until <= before {
-		before, id = until, 0
+		before, id = until, far // what is of the same minute is looked at
 	}
-	args = []any{f.Client, before, id, micros(f.Since)}
-	from = `from threads where client = $1 and (last_entry_at, id) < ($2, $3) and last_entry_at >= $4`
+	args = []any{f.Client, before, id, micros(f.Since.Truncate(time.Minute))}
+	from = `from threads where client = $1 and (active_at, id) < ($2, $3) and active_at >= $4`
 	switch {
 	case f.Thread != 0:
 		from, args = from+` and id = $5`, append(args, f.Thread)
@@ -90,7 +90,7 @@ func (f *ThreadFilter) walk() (from string, args []any) {
 	case f.people():
 		from += ` and state in ('queued', 'assigned', 'waiting_for_user')`
 	}
-	return from + ` order by last_entry_at desc, id desc`, args
+	return from + ` order by active_at desc, id desc`, args
 }
 
 // people says whether only conversations can be found that people have, of which
@@ -108,6 +108,14 @@ func (f *ThreadFilter) conditions(args []any) (string, []any) {
 	add := func(column string, v any) {
 		args = append(args, v)
 		where = append(where, fmt.Sprintf("%s = $%d", column, len(args)))
+	}
+	if !f.Since.IsZero() {
+		args = append(args, micros(f.Since))
+		where = append(where, fmt.Sprintf("last_entry_at >= $%d", len(args)))
+	}
+	if !f.Until.IsZero() {
+		args = append(args, micros(f.Until))
+		where = append(where, fmt.Sprintf("last_entry_at < $%d", len(args)))
 	}
 	if f.State != "" {
 		add("state", string(f.State))

@@ -34,7 +34,7 @@ const (
 	insertThreadInto = `insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at) `
 	insertThreadFrom = `select u.client, cast($2 as bigint), u.id, cast($4 as text), cast($5 as bigint), '', 0, 0, '', '', '', 0, 0, '', cast($6 as bigint) from users u where u.client = $1 and u.id = $3 and u.erased_at = 0`
 	insertThreadElse = ` on conflict (client, business, user_id) do nothing`
-	updateThread     = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10 where id = $1`
+	updateThread     = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10, active_at = $11 where id = $1`
 	upsertUser       = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
 		on conflict (client, auth_id) do update set details = excluded.details, updated_at = excluded.updated_at returning id, user_name, created_at`
 	upsertCounter   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`

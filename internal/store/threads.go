@@ -182,7 +182,7 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
 	before := l.State
 	l.State = next
-	if err := tx.exec(updateThread, l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next)); err != nil {
+	if err := tx.exec(updateThread, l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next), l.LastEntryAt.Truncate(time.Minute)); err != nil {
 		return err
 	}
 	if err := tx.saveLanes(l); err != nil {

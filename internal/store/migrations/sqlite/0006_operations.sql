@@ -1,8 +1,12 @@
 -- +goose Up
 
--- Threads by their last activity: all of a client, and those that people have.
-create index threads_activity on threads (client, last_entry_at, id);
-create index threads_people on threads (client, last_entry_at, id) where state in ('queued', 'assigned', 'waiting_for_user');
+-- Threads by the minute of their last activity: all of a client, and those that
+-- people have. By the minute, because an index on the instant would be written
+-- with every message.
+alter table threads add column active_at integer not null default 0;
+update threads set active_at = last_entry_at - last_entry_at % 60000000;
+create index threads_activity on threads (client, active_at, id);
+create index threads_people on threads (client, active_at, id) where state in ('queued', 'assigned', 'waiting_for_user');
 create index threads_by_user on threads (user_id);
 
 -- A user whose personal data was erased; its auth id is free again.
