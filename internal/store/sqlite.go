@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	maxBatch     = 256      // closures in one transaction
 	lowEvery     = 10       // batches after which low work goes first, once
 	walBound     = 64 << 20 // bytes of log after which it is emptied
+	rewindFrames = 1024     // pages in the log after which it should begin anew
 	readers      = 4
 	readDeadline = 2 * time.Second
 	// checkedAtStart is the size up to which a file is checked in full before serving.
@@ -42,8 +44,9 @@ type sqlite struct {
 	done   sync.WaitGroup
 	lock   *os.File
 	path   string
-	nextID int64 // owned by the committer
-	passed int   // batches since the last low job; owned by the committer
+	nextID int64       // owned by the committer
+	rewind atomic.Bool // the log is to begin anew
+	passed int         // batches since the last low job; owned by the committer
 	// threads belongs to the committer.
 	threads *threadCache
 }
@@ -485,20 +488,28 @@ func (e *sqlite) checkpointLoop() {
 	for {
 		select {
 		case <-tick.C:
-			if st, err := os.Stat(e.path + "-wal"); err == nil && st.Size() > 1<<20 {
-				if _, err := c.ExecContext(context.Background(), "pragma wal_checkpoint(passive)"); err != nil {
-					e.s.log.Warn("checkpoint failed", "error", err)
-				}
+			if st, err := os.Stat(e.path + "-wal"); err != nil || st.Size() < 1<<20 {
+				continue
 			}
+			var busy, frames, moved int64
+			if err := c.QueryRowContext(context.Background(), "pragma wal_checkpoint(passive)").Scan(&busy, &frames, &moved); err != nil {
+				e.s.log.Warn("checkpoint failed", "error", err)
+			}
+			e.rewind.Store(frames > rewindFrames)
 		case <-e.quit:
 			return
 		}
 	}
 }
 
-// boundWAL empties the log between two commits when passive checkpoints cannot
-// keep it small.
+// boundWAL keeps the log small between two commits. A checkpoint beside the
+// commits never reaches the log's end: what it left, little, is moved here, and
+// the next commit begins the log anew. Only where readers prevent that for long
+// everything waits until the log is emptied.
 func (e *sqlite) boundWAL() {
+	if e.rewind.CompareAndSwap(true, false) {
+		_ = e.w.simple("pragma wal_checkpoint(passive)")
+	}
 	if st, err := os.Stat(e.path + "-wal"); err == nil && st.Size() > walBound {
 		_ = e.w.simple("pragma wal_checkpoint(truncate)")
 	}
