@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
 	"strconv"
 	"time"
@@ -35,27 +34,40 @@ type messageHook struct {
 	MessageBody        string          `json:"message_body"`
 	Sender             tract.Sender    `json:"sender"`
 	Timestamp          string          `json:"timestamp"`
-	Metadata           map[string]any  `json:"metadata"`
+	Metadata           messageMeta     `json:"metadata"`
 }
 
-func (w *writer) messagePayload(t *tract.Tool, d *tract.Entry, e *store.Entry, seq int64, extra map[string]any) []byte {
-	meta := map[string]any{
-		"business_id": w.l.Business, "device_platform": w.l.Platform, "message_type": e.MessageType,
-		"thread_owner": d.Owner, "standby": d.Owner != t.ID, "control_epoch": d.Epoch, "delivery_seq": seq,
-	}
-	if id := w.l.Tools[t.ID].ECTUserID; id != "" {
-		meta["ect_user_id"] = id
-	}
-	if d.Pending == t.ID {
-		meta["pending"] = true
+// messageMeta is what a message's hook says beside the message.
+type messageMeta struct {
+	Agent          *tract.Agent     `json:"agent,omitempty"`
+	BusinessID     int64            `json:"business_id"`
+	Context        *messageContext  `json:"context,omitempty"`
+	ControlEpoch   int64            `json:"control_epoch"`
+	DeliverySeq    int64            `json:"delivery_seq"`
+	DevicePlatform int              `json:"device_platform"`
+	ECTUserID      string           `json:"ect_user_id,omitempty"`
+	History        bool             `json:"history,omitempty"`
+	MessageType    int              `json:"message_type"`
+	Pending        bool             `json:"pending,omitempty"`
+	Standby        bool             `json:"standby"`
+	ThreadOwner    tract.ReceiverID `json:"thread_owner"`
+}
+
+type messageContext struct {
+	TranscriptURL string `json:"transcript_url"`
+}
+
+func (w *writer) messagePayload(t *tract.Tool, d *tract.Entry, e *store.Entry, seq int64, history bool) []byte {
+	meta := messageMeta{
+		BusinessID: w.l.Business, ControlEpoch: d.Epoch, DeliverySeq: seq, DevicePlatform: w.l.Platform, ECTUserID: w.l.Tools[t.ID].ECTUserID, History: history,
+		MessageType: e.MessageType, Pending: d.Pending == t.ID, Standby: d.Owner != t.ID, ThreadOwner: d.Owner,
 	}
 	if d.Agent.Name != "" {
-		meta["agent"] = d.Agent
+		meta.Agent = &d.Agent
 	}
 	if t.Deliver == tract.DeliverActive && d.Owner == t.ID {
-		meta["context"] = map[string]any{"transcript_url": w.transcriptURL(e.Conversation)}
+		meta.Context = &messageContext{w.transcriptURL(e.Conversation)}
 	}
-	maps.Copy(meta, extra)
 	return encode(messageHook{w.l.Pxut, e.ID, strconv.Itoa(e.Conversation), e.Body, e.Sender, stamp(e.At), meta})
 }
 

@@ -100,7 +100,7 @@ func (w *writer) tellTools(d *tract.Entry, e *store.Entry) error {
 			if h.Event != event {
 				continue
 			}
-			if err := w.deliver(t, h, d, e, nil); err != nil {
+			if err := w.deliver(t, h, d, e, false); err != nil {
 				return err
 			}
 		}
@@ -110,14 +110,14 @@ func (w *writer) tellTools(d *tract.Entry, e *store.Entry) error {
 
 // deliver appends one entry to one hook's lane. The tool is told of a user it
 // has not seen before its first delivery.
-func (w *writer) deliver(t *tract.Tool, h tract.Hook, d *tract.Entry, e *store.Entry, extra map[string]any) error {
+func (w *writer) deliver(t *tract.Tool, h tract.Hook, d *tract.Entry, e *store.Entry, history bool) error {
 	if err := w.introduce(t, e.ID); err != nil {
 		return err
 	}
 	seq := w.l.NextDeliverySeq(t.ID)
 	var payload []byte
 	if d.Event == "" {
-		payload = w.messagePayload(t, d, e, seq, extra)
+		payload = w.messagePayload(t, d, e, seq, history)
 	} else {
 		payload = w.eventPayload(t, h, d, e, seq)
 	}
@@ -223,7 +223,7 @@ func (w *writer) handOver() error {
 		if e.Meta.Agent != nil {
 			d.Agent = *e.Meta.Agent
 		}
-		if err := w.deliver(t, hook, d, e, map[string]any{"history": true}); err != nil {
+		if err := w.deliver(t, hook, d, e, true); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,9 @@ const (
 	RecentMessages = recentMessages
 )
 
+// Assign reads a stored value into a place.
+func Assign(dest, v any) error { return assign(dest, v) }
+
 // PretendNewer makes the store look as if a later version had written it.
 func PretendNewer(tx *Tx) error {
 	if tx.s.Engine() == "postgres" {

@@ -105,12 +105,10 @@ func (e *sqlite) open(ctx context.Context) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	f.Close()
-	e.db, err = sql.Open("sqlite", sqliteURI(e.path)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate")
-	if err != nil {
+	uri := sqliteURI(e.path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate"
+	if e.db, err = sql.Open("sqlite", uri); err != nil {
 		return fmt.Errorf("open %s: %w", e.path, err)
 	}
-	e.db.SetMaxOpenConns(readers + 2)
-	e.db.SetMaxIdleConns(readers + 2)
 	if size > 0 && size <= checkedAtStart {
 		if err := quickCheck(ctx, e.db, e.path); err != nil {
 			return err
@@ -119,12 +117,13 @@ func (e *sqlite) open(ctx context.Context) error {
 	if err := migrate(ctx, e.db, "sqlite"); err != nil {
 		return err
 	}
-	if e.w, err = newLiteConn(ctx, e.db, false); err != nil {
+	if e.w, err = openLite(uri); err != nil {
 		return err
 	}
 	e.reads = make(chan *liteConn, readers)
 	for range readers {
-		c, err := newLiteConn(ctx, e.db, true)
+		// The driver lets a read-only transaction write unless query_only is on.
+		c, err := openLite(uri, "query_only = on", "cache_size = -4096")
 		if err != nil {
 			return err
 		}
@@ -179,16 +178,17 @@ func quickCheck(ctx context.Context, db *sql.DB, path string) error {
 // prepare voids old leases, starts the ids and looks at the newest entries.
 func (e *sqlite) prepare(ctx context.Context) error {
 	now := e.s.clock()
-	c := e.w.conn
-	if _, err := c.ExecContext(ctx, "delete from replicas"); err != nil {
+	if err := e.w.simple("delete from replicas"); err != nil {
 		return fmt.Errorf("void old leases: %w", err)
 	}
-	var last sql.NullInt64
-	if err := c.QueryRowContext(ctx, "select max(id) from entries").Scan(&last); err != nil {
-		return fmt.Errorf("read the last id: %w", err)
-	}
-	e.nextID = max(last.Int64+1, idFloor(now))
-	return e.view(ctx, func(tx *Tx) error { return tx.checkEntries(newestChecked) })
+	return e.view(ctx, func(tx *Tx) error {
+		var last int64
+		if _, err := tx.one([]any{&last}, "select coalesce(max(id), 0) from entries"); err != nil {
+			return fmt.Errorf("read the last id: %w", err)
+		}
+		e.nextID = max(last+1, idFloor(now))
+		return tx.checkEntries(newestChecked)
+	})
 }
 
 // idFloor is the least message id to hand out at an instant: a store restored
@@ -227,15 +227,11 @@ func (e *sqlite) ping(ctx context.Context) error {
 func (e *sqlite) close() error {
 	close(e.quit)
 	e.done.Wait()
-	e.w.run(func(c *sql.Conn) error {
-		_, err := c.ExecContext(context.Background(), "pragma wal_checkpoint(truncate)")
-		return err
-	})
-	e.w.conn.Close()
+	errs := []error{e.w.simple("pragma wal_checkpoint(truncate)"), e.w.close()}
 	for range readers {
-		(<-e.reads).conn.Close()
+		errs = append(errs, (<-e.reads).close())
 	}
-	return errors.Join(e.db.Close(), e.release())
+	return errors.Join(append(errs, e.db.Close(), e.release())...)
 }
 
 func (e *sqlite) release() error {

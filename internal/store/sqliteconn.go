@@ -2,22 +2,30 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+
+	moderncsqlite "modernc.org/sqlite"
 )
 
-// liteConn is one connection with its prepared statements. It is used by one
-// goroutine at a time. Callers' contexts never reach it: an interrupt would roll
-// back the whole batch.
+// liteConn is one connection with its prepared statements, used by one goroutine
+// at a time. It speaks to the driver without database/sql between them, which
+// costs more than some of the statements. Callers' contexts never reach it: an
+// interrupt would roll back the whole batch.
 type liteConn struct {
-	conn  *sql.Conn
-	stmts map[string]prepared
+	conn  driver.Conn
+	stmts map[string]*prepared
 }
 
+// prepared is a statement as the driver gives it.
 type prepared struct {
-	*sql.Stmt
-	touches bool // it empties the cache of threads
+	driver.StmtExecContext
+	driver.StmtQueryContext
+	args    []driver.NamedValue // reused
+	touches bool                // it empties the cache of threads
 }
 
 // sqliteURI names a file to the driver, which would take ?, # and % for more
@@ -26,40 +34,66 @@ func sqliteURI(path string) string {
 	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 }
 
-func newLiteConn(ctx context.Context, db *sql.DB, readOnly bool) (*liteConn, error) {
-	c, err := db.Conn(ctx)
+// openLite opens a connection; settings are pragmas.
+func openLite(uri string, settings ...string) (*liteConn, error) {
+	conn, err := (&moderncsqlite.Driver{}).Open(uri)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the store: %w", err)
 	}
-	if readOnly {
-		// The driver lets a read-only transaction write unless this is on.
-		for _, set := range []string{"pragma query_only = on", "pragma cache_size = -4096"} {
-			if _, err := c.ExecContext(ctx, set); err != nil {
-				return nil, err
-			}
+	c := &liteConn{conn, map[string]*prepared{}}
+	for _, set := range settings {
+		if err := c.simple("pragma " + set); err != nil {
+			return nil, errors.Join(err, conn.Close())
 		}
 	}
-	return &liteConn{conn: c, stmts: map[string]prepared{}}, nil
+	return c, nil
 }
 
-func (c *liteConn) run(fn func(*sql.Conn) error) { _ = fn(c.conn) }
-
 func (c *liteConn) simple(sql string) error {
-	_, err := c.conn.ExecContext(context.Background(), sql)
+	s, err := c.stmt(sql)
+	if err == nil {
+		_, err = s.ExecContext(context.Background(), nil)
+	}
 	return err
 }
 
-func (c *liteConn) stmt(text string) (prepared, error) {
-	if s, ok := c.stmts[text]; ok {
+func (c *liteConn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.StmtExecContext.(driver.Stmt).Close())
+	}
+	return errors.Join(append(errs, c.conn.Close())...)
+}
+
+func (c *liteConn) stmt(text string) (*prepared, error) {
+	if s := c.stmts[text]; s != nil {
 		return s, nil
 	}
-	s, err := c.conn.PrepareContext(context.Background(), numbered(text))
+	s, err := c.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), numbered(text))
 	if err != nil {
-		return prepared{}, err
+		return nil, err
 	}
-	p := prepared{s, touches(text)}
+	p := &prepared{StmtExecContext: s.(driver.StmtExecContext), StmtQueryContext: s.(driver.StmtQueryContext), touches: touches(text)}
 	c.stmts[text] = p
 	return p, nil
+}
+
+// bind turns arguments into what the driver takes.
+func (p *prepared) bind(args []any) ([]driver.NamedValue, error) {
+	p.args = p.args[:0]
+	for i, a := range args {
+		switch a.(type) {
+		case int64, string, []byte, nil, float64:
+		default:
+			v, err := driver.DefaultParameterConverter.ConvertValue(a)
+			if err != nil {
+				return nil, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+			a = v
+		}
+		p.args = append(p.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return p.args, nil
 }
 
 // numbered writes $1 as ?1, which SQLite binds by number.
@@ -85,12 +119,16 @@ type liteTx struct {
 }
 
 // stmt gives the statement, and forgets the threads that it may change.
-func (t *liteTx) stmt(text string) (*sql.Stmt, error) {
+func (t *liteTx) stmt(text string, args []any) (*prepared, []driver.NamedValue, error) {
 	p, err := t.c.stmt(text)
+	if err != nil {
+		return nil, nil, err
+	}
 	if p.touches {
 		t.threads.clear()
 	}
-	return p.Stmt, err
+	bound, err := p.bind(args)
+	return p, bound, err
 }
 
 func (t *liteTx) exec(text string, args []any) error {
@@ -99,11 +137,11 @@ func (t *liteTx) exec(text string, args []any) error {
 }
 
 func (t *liteTx) count(text string, args []any) (int64, error) {
-	s, err := t.stmt(text)
+	s, bound, err := t.stmt(text, args)
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.ExecContext(context.Background(), args...)
+	r, err := s.ExecContext(context.Background(), bound)
 	if err != nil {
 		return 0, err
 	}
@@ -123,22 +161,29 @@ func (t *liteTx) query(qs ...query) error {
 	return nil
 }
 
-func (t *liteTx) read(q query) error {
-	s, err := t.stmt(q.sql)
+func (t *liteTx) read(q query) (err error) {
+	s, bound, err := t.stmt(q.sql, q.args)
 	if err != nil {
 		return err
 	}
-	rows, err := s.QueryContext(context.Background(), q.args...)
+	rows, err := s.QueryContext(context.Background(), bound)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := q.each(rows); err != nil {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	// Not kept with the statement: a row's reader may run it again.
+	r := liteRow(make([]driver.Value, len(rows.Columns())))
+	for {
+		switch err := rows.Next(r); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := q.each(r); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
 }
 
 func (t *liteTx) nextIDs(*Tx) (idBlock, error) {
