@@ -40,7 +40,7 @@ func TestTexts(t *testing.T) {
 		w.setText("hours", "never")
 		w.setText("days", "three days")
 		w.ask(id, "delivery time")
-		w.setBot(tract.Bot{Threshold: 1.5, Handover: "One moment, {{text:please}}."})
+		w.setBot(tract.Bot{Threshold: 1.5, SuggestFrom: 1.5, Handover: "One moment, {{text:please}}."})
 		w.ask(id, "what is your {{text:please}} return policy")
 		lines, _ := w.log(id, 0)
 		diff(t, "log", []string{botEvent, "ceu: when are you open", "iva: Welcome, bitte!", `iva: We are open "9 to 18".`, "iva: Anything else,?", "ceu: ja, bitte", "iva: Delivery takes two days.",
