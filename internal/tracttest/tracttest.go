@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,9 +49,34 @@ func Engines(t *testing.T, test func(t *testing.T, o store.Options)) {
 func Fresh(t *testing.T, engine string) store.Options {
 	t.Helper()
 	if engine == "sqlite" {
-		return store.Options{Dir: t.TempDir(), Verify: true}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "tract.db"), emptySQLite(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return store.Options{Dir: dir, Verify: true}
 	}
 	return store.Options{URL: PostgresURL(t)}
+}
+
+// emptySQLite is a migrated SQLite store, made once.
+func emptySQLite(t *testing.T) []byte {
+	t.Helper()
+	template.Lock()
+	defer template.Unlock()
+	if sqliteTemplate == nil {
+		dir := t.TempDir()
+		s, err := store.Open(context.Background(), store.Options{Dir: dir})
+		if err == nil {
+			err = s.Close()
+		}
+		if err != nil {
+			t.Fatalf("migrate the template: %v", err)
+		}
+		if sqliteTemplate, err = os.ReadFile(filepath.Join(dir, "tract.db")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sqliteTemplate
 }
 
 // Open opens a store and closes it when the test ends.
@@ -96,8 +122,10 @@ func (c *Clock) Advance(d time.Duration) {
 
 var (
 	databases atomic.Int64
-	template  sync.Mutex // held while the template database is made
+	template  sync.Mutex // held while a template is made
 	templates = map[string]string{}
+
+	sqliteTemplate []byte
 )
 
 // PostgresURL makes a fresh, migrated database and gives its URL.
