@@ -41,6 +41,9 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 		return err
 	}
 	log.Info("serving", "listen", l.Addr().String(), "public_url", s.publicURL(l.Addr()), "store", st.Engine(), "version", version)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(150) // under load some 30 MiB more, for a twentieth less work
+	}
 	debug.FreeOSMemory() // what only the start needed: most of it
 	err = srv.Serve(ctx, l)
 	if errors.Is(err, context.Canceled) {
