@@ -198,8 +198,8 @@ func upgrade(t *testing.T, f *fleet) {
 	if out, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	f.http.Timeout = 10 * time.Second
-	defer func() { f.http.Timeout = 1500 * time.Millisecond }()
+	f.patience.Store(int64(10 * time.Second))
+	defer f.patience.Store(int64(fleetPatience))
 	f.strict.Store(true)
 	defer f.strict.Store(false)
 	for _, r := range f.replicas {

@@ -158,6 +158,7 @@ type world struct {
 	jwt               atomic.Pointer[string]
 	pick              func() string                            // which server to call; nil = addr
 	saw               func(addr string, status int, err error) // hears of every call; may be nil
+	patience          atomic.Int64                             // of one call; 0 = none
 	more              []*receiver                              // further tools that hear everything
 	heard             int                                      // of what the tool heard: looked at for an answer
 
@@ -297,7 +298,13 @@ func (w *world) call(method, path string, body any, header map[string]string) (i
 	if w.pick != nil {
 		addr = w.pick()
 	}
-	req, err := http.NewRequest(method, "http://"+addr+path, bytes.NewReader(b))
+	ctx := context.Background()
+	if p := w.patience.Load(); p > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(p))
+		defer cancel()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(b))
 	if err != nil {
 		return 0, nil, err
 	}

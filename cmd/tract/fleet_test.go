@@ -52,6 +52,9 @@ type replica struct {
 	log          *os.File
 }
 
+// fleetPatience is how long a call waits: a replica that was halted does not refuse.
+const fleetPatience = 1500 * time.Millisecond
+
 const fleetConfig = `version: 1
 clients:
   - id: acme
@@ -70,7 +73,7 @@ func newFleet(t *testing.T, seed uint64) *fleet {
 	db := tracttest.NewCluster(t)
 	f := &fleet{world: newWorld(t, binary, store.Options{URL: db.URL}), db: db, two: newReceiver(t, readTool), random: mathrand.New(mathrand.NewPCG(seed, 1)), control: map[string]*controlled{}}
 	f.more = []*receiver{f.two}
-	f.http.Timeout = 1500 * time.Millisecond // one that was stopped does not refuse
+	f.patience.Store(int64(fleetPatience))
 	for _, r := range []*receiver{f.tool, f.two} {
 		r.delay = 15 * time.Millisecond // so that something is under way when a replica dies
 	}
