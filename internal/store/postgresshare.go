@@ -95,7 +95,7 @@ func (e *postgres) commitTogether(batch []*threadJob) {
 	})
 	slices.SortFunc(batch, func(a, b *threadJob) int { return cmp.Compare(a.thread, b.thread) })
 	var results []error
-	if len(batch) > 1 && !e.s.rerun {
+	if len(batch) > 0 && !e.s.rerun { // one alone, too: while it commits, the next batch gathers
 		results = e.tryTogether(batch)
 	}
 	for i, j := range batch {
