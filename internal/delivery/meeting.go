@@ -35,7 +35,7 @@ func (d *Dispatcher) mustWait(l *lane) *meeting {
 		return nil
 	}
 	m := d.meetings[introduction{l.key.Thread, string(l.queue[0].Tool)}]
-	if m == nil || !m.lane.open() || !m.lane.ep.usable() {
+	if m == nil || m.lane == l || !m.lane.open() || !m.lane.ep.usable() {
 		return nil
 	}
 	return m
@@ -46,17 +46,26 @@ func introduces(first *store.Delivery) bool {
 	return first.Seq == 1 && first.Tool != "" && first.DeliverySeq > 0
 }
 
-// introduced lets the lanes go on that waited for a lane's create_user call.
+// introduced lets the lanes go on that waited for a lane's create_user call, one
+// after the other: what a tool first hears of a thread begins in the order of the
+// log, whichever hooks it goes to.
 func (d *Dispatcher) introduced(l *lane) {
 	m := l.meeting
 	if m == nil {
 		return
 	}
 	l.meeting = nil
-	delete(d.meetings, m.of)
-	for _, other := range m.waiting {
-		d.offer(other)
+	for len(m.waiting) > 0 {
+		next := m.waiting[0]
+		m.waiting = m.waiting[1:]
+		if next.meeting == nil && next.open() && next.ep.usable() && next.done == 0 && next.attempt == 0 && len(next.queue) > 0 && introduces(&next.queue[0]) {
+			next.meeting, m.lane = m, next
+			d.offer(next)
+			return
+		}
+		d.offer(next)
 	}
+	delete(d.meetings, m.of)
 }
 
 // stranger looks in the store whether a create_user call has to be tried before
