@@ -22,8 +22,8 @@ type postgres struct {
 	s    *Store
 	pool *pgxpool.Pool
 	skew skew
-	jobs chan *threadJob
-	quit chan struct{}
+	jobs chan *job
+	queue
 	done sync.WaitGroup
 
 	hints hints
@@ -50,7 +50,7 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	e := &postgres{s: s, pool: pool, jobs: make(chan *threadJob, 4*mostShared), quit: make(chan struct{})}
+	e := &postgres{s: s, pool: pool, jobs: make(chan *job, 4*mostShared), queue: newQueue()}
 	e.hints.init(s, cfg.ConnConfig, pool)
 	s.Watch(&e.hints)
 	if err := e.prepare(ctx); err != nil {
@@ -91,6 +91,7 @@ func (e *postgres) hinted() bool                   { return e.hints.hinted() }
 func (e *postgres) close() error {
 	close(e.quit)
 	e.done.Wait()
+	close(e.ended)
 	e.hints.close()
 	e.pool.Close()
 	return nil

@@ -15,52 +15,23 @@ const (
 	mostShared = 64 // commands in one
 )
 
-// threadJob is a command on one thread that may share a transaction.
-type threadJob struct {
-	ctx    context.Context
-	thread int64
-	fn     func(*Tx) error
-	result chan error
-}
-
 // share queues a command. What arrives while others commit goes into one
 // transaction: the threads are locked in one trip, everything is written in
 // another. In a process there is one command on a thread at a time.
 func (e *postgres) share(ctx context.Context, thread int64, fn func(*Tx) error) error {
-	j := &threadJob{context.WithValue(ctx, inUpdate{}, true), thread, fn, make(chan error, 1)}
-	select {
-	case e.jobs <- j:
-	case <-ctx.Done():
-		return ErrUnavailable.Because(ctx.Err())
-	case <-e.quit:
-		return ErrUnavailable.With("the store is closed")
-	}
-	// Once queued the answer is awaited whatever happens to the caller: only the
-	// committer knows whether it was stored.
-	select {
-	case err := <-j.result:
-		return err
-	case <-e.quit:
-	}
-	e.done.Wait()
-	select {
-	case err := <-j.result:
-		return err
-	default: // it came in after the last commit
-		return ErrUnavailable.With("the store is closed")
-	}
+	return e.put(ctx, e.jobs, thread, fn)
 }
 
 func (e *postgres) commitShared() {
 	for {
 		select {
 		case j := <-e.jobs:
-			e.commitTogether(e.gather(j))
+			e.commitTogether(gather(j, e.jobs, mostShared))
 		case <-e.quit:
 			for { // what was queued before the end is still served
 				select {
 				case j := <-e.jobs:
-					e.commitTogether(e.gather(j))
+					e.commitTogether(gather(j, e.jobs, mostShared))
 				default:
 					return
 				}
@@ -69,31 +40,17 @@ func (e *postgres) commitShared() {
 	}
 }
 
-func (e *postgres) gather(first *threadJob) []*threadJob {
-	batch := []*threadJob{first}
-	for len(batch) < mostShared {
-		select {
-		case j := <-e.jobs:
-			batch = append(batch, j)
-			continue
-		default:
-		}
-		break
-	}
-	return batch
-}
-
 // commitTogether runs a batch in one transaction. What cannot be in it, and
 // everything if anything in it fails, gets a transaction of its own.
-func (e *postgres) commitTogether(batch []*threadJob) {
-	batch = slices.DeleteFunc(batch, func(j *threadJob) bool {
+func (e *postgres) commitTogether(batch []*job) {
+	batch = slices.DeleteFunc(batch, func(j *job) bool {
 		if j.ctx.Err() == nil {
 			return false
 		}
 		j.result <- ErrUnavailable.Because(j.ctx.Err())
 		return true
 	})
-	slices.SortFunc(batch, func(a, b *threadJob) int { return cmp.Compare(a.thread, b.thread) })
+	slices.SortFunc(batch, func(a, b *job) int { return cmp.Compare(a.thread, b.thread) })
 	var results []error
 	if len(batch) > 0 && !e.s.rerun { // one alone, too: while it commits, the next batch gathers
 		results = e.tryTogether(batch)
@@ -114,7 +71,7 @@ var errAlone = errors.New("store: another process holds the thread")
 
 // tryTogether gives the results of a batch that was committed; nil when nothing
 // of it was.
-func (e *postgres) tryTogether(batch []*threadJob) []error {
+func (e *postgres) tryTogether(batch []*job) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	c, err := e.pool.Acquire(ctx)
@@ -153,7 +110,7 @@ func (e *postgres) tryTogether(batch []*threadJob) []error {
 
 // runTogether runs the closures of a batch. A closure that fails before it wrote
 // anything has its result; one that fails later spoils the batch.
-func (e *postgres) runTogether(ctx context.Context, p *pgTx, batch []*threadJob) (results []error, txs []*Tx) {
+func (e *postgres) runTogether(ctx context.Context, p *pgTx, batch []*job) (results []error, txs []*Tx) {
 	ids := make([]int64, len(batch))
 	for i, j := range batch {
 		ids[i] = j.thread

@@ -33,14 +33,13 @@ const (
 // sqlite is the embedded engine. One goroutine commits: what arrives while it
 // commits goes into the next transaction together, so that one fsync serves many.
 type sqlite struct {
-	s      *Store
-	db     *sql.DB
-	w      *liteConn
-	reads  chan *liteConn
-	jobs   chan *job
-	low    chan *job
-	quit   chan struct{}
-	ended  chan struct{} // closed when nothing commits any more
+	s     *Store
+	db    *sql.DB
+	w     *liteConn
+	reads chan *liteConn
+	jobs  chan *job
+	low   chan *job
+	queue
 	done   sync.WaitGroup
 	lock   *os.File
 	path   string
@@ -51,12 +50,6 @@ type sqlite struct {
 	threads *threadCache
 }
 
-type job struct {
-	ctx    context.Context
-	fn     func(*Tx) error
-	result chan error
-}
-
 func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	if dir == "" {
 		return nil, errors.New("store: no data folder")
@@ -64,7 +57,7 @@ func openSQLite(ctx context.Context, s *Store, dir string) (engine, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), quit: make(chan struct{}), ended: make(chan struct{}), threads: newThreadCache()}
+	e := &sqlite{s: s, path: filepath.Join(dir, sqliteFile), jobs: make(chan *job, 4*maxBatch), low: make(chan *job, 16), queue: newQueue(), threads: newThreadCache()}
 	if s.clock == nil {
 		s.clock = clock.System
 	}
@@ -242,36 +235,11 @@ func (e *sqlite) release() error {
 }
 
 func (e *sqlite) update(ctx context.Context, fn func(*Tx) error, low bool) error {
-	j := &job{ctx: context.WithValue(ctx, inUpdate{}, true), fn: fn, result: make(chan error, 1)}
-	queue := e.jobs
+	jobs := e.jobs
 	if low {
-		queue = e.low
+		jobs = e.low
 	}
-	select {
-	case <-e.quit:
-		return ErrUnavailable.With("the store is closed")
-	default:
-	}
-	select {
-	case queue <- j:
-	case <-ctx.Done():
-		return ErrUnavailable.Because(ctx.Err())
-	case <-e.quit:
-		return ErrUnavailable.With("the store is closed")
-	}
-	// Once queued the answer is awaited whatever happens to the caller: only
-	// the committer knows whether it was stored.
-	select {
-	case err := <-j.result:
-		return err
-	case <-e.ended:
-	}
-	select {
-	case err := <-j.result:
-		return err
-	default: // it came in after the last commit
-		return ErrUnavailable.With("the store is closed")
-	}
+	return e.put(ctx, jobs, 0, fn)
 }
 
 func (e *sqlite) commitLoop() {
@@ -298,14 +266,12 @@ func (e *sqlite) nextBatch() []*job {
 		default:
 		}
 	}
-	var batch []*job
+	var first *job
 	select {
-	case j := <-e.jobs:
-		batch = append(batch, j)
+	case first = <-e.jobs:
 	default:
 		select {
-		case j := <-e.jobs:
-			batch = append(batch, j)
+		case first = <-e.jobs:
 		case j := <-e.low:
 			e.passed = 0
 			return []*job{j}
@@ -319,16 +285,7 @@ func (e *sqlite) nextBatch() []*job {
 		}
 	}
 	e.passed++
-	for len(batch) < maxBatch {
-		select {
-		case j := <-e.jobs:
-			batch = append(batch, j)
-			continue
-		default:
-		}
-		break
-	}
-	return batch
+	return gather(first, e.jobs, maxBatch)
 }
 
 // commit runs a batch in one transaction. If a closure fails after it wrote,
