@@ -71,6 +71,9 @@ const (
 	heartbeatEvery = 3 * time.Second
 	lookEvery      = 500 * time.Millisecond // what a dead replica had is taken over so soon after its lease ended
 	sweepAlone     = 5 * time.Second        // where there is no other replica
+	// closeAfter is how long nothing waits in a lane before the store is told: one
+	// that is busy stays open between its deliveries.
+	closeAfter = 10 * time.Second
 	// leaseMargin is the time since the last heartbeat after which nothing new
 	// is sent: an attempt begun before then ends before others take over.
 	leaseMargin = 8 * time.Second
@@ -103,6 +106,7 @@ type Dispatcher struct {
 	stopping  bool
 	meetings  map[introduction]*meeting   // create_user calls not yet tried
 	doubts    map[store.LaneKey]time.Time // lanes to be read anew, at least until then
+	settled   map[store.LaneKey]time.Time // lanes in which nothing waits any more, and since when
 }
 
 // New makes a dispatcher and lets it hear of commits. Nothing is sent before Run.
@@ -123,7 +127,7 @@ func New(cfg Config) *Dispatcher {
 		cfg.Metrics = NewMetrics(nil)
 	}
 	d := &Dispatcher{cfg: cfg, done: make(chan struct{}), marked: make(chan struct{}, 1), kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
-		lanes: map[store.LaneKey]*lane{}, endpoints: map[int64]*endpoint{}, clients: map[int64]int{}, meetings: map[introduction]*meeting{}, doubts: map[store.LaneKey]time.Time{}}
+		lanes: map[store.LaneKey]*lane{}, endpoints: map[int64]*endpoint{}, clients: map[int64]int{}, meetings: map[introduction]*meeting{}, doubts: map[store.LaneKey]time.Time{}, settled: map[store.LaneKey]time.Time{}}
 	cfg.Store.Watch(d)
 	return d
 }
@@ -158,6 +162,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			return nil
 		case <-sweeps.C:
 			d.look(ctx)
+			d.closeLanes(ctx, closeAfter)
 		case <-d.nudge:
 			d.sweep(ctx)
 		case <-d.kick:
@@ -241,6 +246,9 @@ func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	d.mu.Unlock()
 	token(d.marked)
 	marker.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	d.closeLanes(ctx, 0)
 }
 
 func (d *Dispatcher) stopped() bool {

@@ -107,6 +107,9 @@ func (d *Dispatcher) drop(l *lane) {
 	l.stopTimer()
 	d.freePayloads(l)
 	delete(d.lanes, l.key)
+	if l.known && !l.open() {
+		d.settled[l.key] = d.cfg.Now()
+	}
 	e := l.ep
 	if e.lanes--; e.lanes == 0 && (e.gone || !e.loaded && !e.loading) {
 		delete(d.endpoints, e.id)

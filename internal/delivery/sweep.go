@@ -104,6 +104,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 			break
 		}
 	}
+	d.closeOrphans(ctx)
 	d.resolve(ctx)
 	d.refresh(ctx)
 	d.writeHealth(ctx)
@@ -130,6 +131,44 @@ func (d *Dispatcher) handBack() {
 		if err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.FreeLanes(page) }); err != nil {
 			d.cfg.Log.Warn("lanes not handed back", "error", err)
 			return // they are when the process has left
+		}
+	}
+}
+
+// closeOrphans closes what the dead left open though nothing waits in it.
+func (d *Dispatcher) closeOrphans(ctx context.Context) {
+	for closed := claimPage; closed == claimPage; {
+		if err := d.cfg.Store.UpdateLow(ctx, func(tx *store.Tx) (err error) { closed, err = tx.CloseOrphans(claimPage); return err }); err != nil {
+			if ctx.Err() == nil {
+				d.cfg.Log.Warn("lanes not closed", "error", err)
+			}
+			return
+		}
+	}
+}
+
+// closeLanes tells the store of lanes in which nothing waits, and has not for a
+// while. That may be late or not at all: who reads open lanes looks what waits.
+func (d *Dispatcher) closeLanes(ctx context.Context, after time.Duration) {
+	before := d.cfg.Now().Add(-after)
+	var idle []store.LaneKey
+	d.mu.Lock()
+	for k, since := range d.settled {
+		if since.After(before) {
+			continue
+		}
+		delete(d.settled, k)
+		if d.lanes[k] == nil {
+			idle = append(idle, k)
+		}
+	}
+	d.mu.Unlock()
+	for page := range slices.Chunk(idle, claimPage) {
+		if err := d.cfg.Store.UpdateLow(ctx, func(tx *store.Tx) error { return tx.CloseLanes(page) }); err != nil {
+			if ctx.Err() == nil {
+				d.cfg.Log.Warn("lanes not closed", "error", err)
+			}
+			return
 		}
 	}
 }

@@ -198,7 +198,7 @@ func (tx *Tx) fewOpenLanes(f *LogFilter) (map[int64]bool, error) {
 	var reads []query
 	for i := range f.Endpoints {
 		id := f.Endpoints[i].ID
-		reads = append(reads, query{fmt.Sprintf(`select count(*) from (select 1 from lanes where endpoint = $1 and last > done limit %d) n`, openLanes+1), []any{id}, func(r row) error {
+		reads = append(reads, query{fmt.Sprintf(`select count(*) from (select 1 from lanes where endpoint = $1 and open = 1 and last > done limit %d) n`, openLanes+1), []any{id}, func(r row) error {
 			var n int
 			err := r.Scan(&n)
 			few[id] = n <= openLanes
@@ -218,7 +218,7 @@ func (f *LogFilter) walk(columns string, endpoint int64, lanes bool) (string, []
 		from = fmt.Sprintf(`(select id from entries where thread = $5 and id <= $2 order by conversation desc, id desc limit %d) n join outbox o on o.entry = n.id where `, logWalk)
 		args = append(args, f.Thread)
 	case lanes:
-		from = fmt.Sprintf(`(select thread, done from lanes where endpoint = $1 and last > done limit %d) n join outbox o on o.thread = n.thread and o.endpoint = $1 and o.seq > n.done where `, openLanes+1)
+		from = fmt.Sprintf(`(select thread, done from lanes where endpoint = $1 and open = 1 and last > done limit %d) n join outbox o on o.thread = n.thread and o.endpoint = $1 and o.seq > n.done where `, openLanes+1)
 	}
 	return `select ` + columns + ` from ` + from + `o.endpoint = $1 and o.entry <= $2 and (o.entry < $2 or o.endpoint < $3 or (o.endpoint = $3 and o.seq < $4)) order by o.entry desc, o.seq desc`, args
 }

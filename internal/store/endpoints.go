@@ -129,7 +129,7 @@ func (tx *Tx) DisableEndpoint(e Endpoint, reason string) (bool, error) {
 func (tx *Tx) DeleteEndpoint(e Endpoint) error {
 	// Lanes before endpoints, as the dispatcher's marks lock them.
 	if err := tx.each(func(r row) error { var thread int64; return r.Scan(&thread) },
-		tx.s.engine.forUpdate(`select l.thread from lanes l where l.endpoint = $1 and l.last > l.done order by l.thread`, "l"), e.ID); err != nil {
+		tx.s.engine.forUpdate(`select l.thread from lanes l where l.endpoint = $1 and l.open = 1 order by l.thread`, "l"), e.ID); err != nil {
 		return err
 	}
 	if err := tx.exec(`insert into removed_endpoints (id, client, kind, tool, category, subcategory, business, removed_at) select id, client, kind, tool, category, subcategory, business, $2 from endpoints where id = $1`, e.ID, tx.Now); err != nil {
@@ -152,11 +152,11 @@ func (tx *Tx) DeleteEndpoint(e Endpoint) error {
 func (tx *Tx) BuryOrphans(endpoint int64) error {
 	if err := tx.exec(`insert into dead (thread, endpoint, seq, client, reason, at, replayed_at)
 		select o.thread, o.endpoint, o.seq, l.client, 'removed', $2, 0 from lanes l join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq > l.done and o.hold_until >= 0
-		where l.endpoint = $1 and l.last > l.done and not exists (select 1 from endpoints e where e.id = $1) on conflict do nothing`, endpoint, tx.Now); err != nil {
+		where l.endpoint = $1 and l.open = 1 and l.last > l.done and not exists (select 1 from endpoints e where e.id = $1) on conflict do nothing`, endpoint, tx.Now); err != nil {
 		return err
 	}
-	return tx.exec(`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1
-		where endpoint = $1 and last > done and not exists (select 1 from endpoints e where e.id = $1)`, endpoint)
+	return tx.exec(`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1, open = 0
+		where endpoint = $1 and open = 1 and not exists (select 1 from endpoints e where e.id = $1)`, endpoint)
 }
 
 // endpointChanged tells the caches.
@@ -210,7 +210,7 @@ type Queue struct {
 // Queue counts what waits for an endpoint.
 func (tx *Tx) Queue(endpoint int64) (q Queue, err error) {
 	_, err = tx.one([]any{&q.Length, at(&q.OldestAt)}, `select coalesce(cast(sum(l.last - l.done) as bigint), 0), coalesce(min(o.created_at), 0)
-		from lanes l left join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq = l.done + 1 where l.endpoint = $1 and l.last > l.done`, endpoint)
+		from lanes l left join outbox o on o.thread = l.thread and o.endpoint = l.endpoint and o.seq = l.done + 1 where l.endpoint = $1 and l.open = 1 and l.last > l.done`, endpoint)
 	return q, err
 }
 

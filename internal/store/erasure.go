@@ -124,7 +124,7 @@ func (tx *Tx) withdraw(l *Locked) (waits []stretch, err error) {
 		return nil, err
 	}
 	for _, q := range []string{
-		`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1 where thread = $1 and last > done`,
+		`update lanes set done = last, attempt = 0, first_at = 0, next_at = 0, fence = fence + 1, open = 0 where thread = $1 and last > done`,
 		`delete from timers where thread = $1`,
 	} {
 		if err := tx.exec(q, l.ID); err != nil {

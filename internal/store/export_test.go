@@ -46,7 +46,7 @@ func Crowd(tx *Tx, n int) error {
 				case when i % 5000 = 7 then 'Support' else '' end, case when i % 5000 = 7 then 'Mia' else '' end, i, i, '', 0 from n`,
 		numbers + `insert into entries (id, thread, conversation, event, sender, by_receiver, message_type, body, meta, at, hash) select i, i, 1, '', 'ceu', '', 0, '', '{}', i, '' from n`,
 		numbers + `insert into outbox (thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at) select i, 1 + i % 2, 1, i, '', 0, 0, '', i from n`,
-		numbers + `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) select i, 1 + i % 2, 1, 1, case when i % 100 = 0 then 0 else 1 end, 1, 1, 0, 0, 0 from n`,
+		numbers + `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open) select i, 1 + i % 2, 1, 1, case when i % 100 = 0 then 0 else 1 end, 1, 1, 0, 0, 0, case when i % 100 = 0 then 1 else 0 end from n`,
 		numbers + `insert into dead (thread, endpoint, seq, client, reason, at, replayed_at) select i, 1 + i % 2, 1, 1, 'exhausted', i, 0 from n where i % 2 = 0`,
 		numbers + `insert into attempts (thread, endpoint, seq, attempt, at, latency_us, status, error, excerpt) select i, 1 + i % 2, 1, 1, i, 0, 200, '', '' from n`,
 		numbers + `insert into ledger (thread, at, op, requester, from_receiver, to_receiver, granted, code, reason, metadata, epoch, first_answer_ms) select i, i, 'begin', '', '', 'iva', 1, '', '', 'null', 1, -1 from n`,

@@ -13,6 +13,11 @@ import (
 // LaneKey names a lane: the ordered way to one endpoint for one thread.
 type LaneKey struct{ Thread, Endpoint int64 }
 
+// compare orders keys as commands lock lanes.
+func (k LaneKey) compare(o LaneKey) int {
+	return cmp.Or(cmp.Compare(k.Thread, o.Thread), cmp.Compare(k.Endpoint, o.Endpoint))
+}
+
 // Lane is where a lane stands.
 type Lane struct {
 	LaneKey
@@ -23,6 +28,7 @@ type Lane struct {
 	Attempt    int   // failed attempts of delivery Done+1
 	FirstAt    time.Time
 	NextAt     time.Time
+	Open       bool // something waits, or did a short while ago
 
 	changed bool
 }
@@ -84,25 +90,14 @@ func (l *Locked) NextDeliverySeq(tool tract.ReceiverID) int64 {
 	k.Tool = tool
 	k.DeliverySeq++
 	l.Tools[tool] = k
-	if l.counted == nil {
-		l.counted = map[tract.ReceiverID]bool{}
-	}
-	l.counted[tool] = true
 	return k.DeliverySeq
 }
 
 // aliveFor is how long after its last heartbeat a replica counts as alive.
 const aliveFor = 15 * time.Second
 
-// saveLanes writes the lanes that got deliveries and the tools' counters.
+// saveLanes writes the lanes that got deliveries.
 func (tx *Tx) saveLanes(l *Locked) error {
-	for _, tool := range sortedKeys(l.counted) {
-		k := l.Tools[tool]
-		if err := tx.exec(upsertCounter, l.ID, string(tool), k.DeliverySeq); err != nil {
-			return err
-		}
-	}
-	l.counted = nil
 	for _, endpoint := range sortedKeys(l.Lanes) {
 		lane := l.Lanes[endpoint]
 		if !lane.changed {
@@ -110,7 +105,9 @@ func (tx *Tx) saveLanes(l *Locked) error {
 		}
 		lane.changed = false
 		l.Lanes[endpoint] = lane
-		if err := tx.later(func(r row) error {
+		stands := false
+		scan := func(r row) error {
+			stands = true
 			if err := r.Scan(&lane.Done, &lane.Owner, &lane.Fence, &lane.Attempt, at(&lane.FirstAt), at(&lane.NextAt)); err != nil {
 				return err
 			}
@@ -120,7 +117,16 @@ func (tx *Tx) saveLanes(l *Locked) error {
 				}
 			}
 			return nil
-		}, upsertLane, l.ID, endpoint, l.Client, lane.Last, tx.s.replica.Load(), tx.Now.Add(-aliveFor)); err != nil {
+		}
+		if tx.threads != nil { // SQLite knows at once whether that was enough
+			if err := tx.later(scan, extendLane, l.ID, endpoint, lane.Last, tx.s.replica.Load()); err != nil {
+				return err
+			}
+		}
+		if stands {
+			continue
+		}
+		if err := tx.later(scan, upsertLane, l.ID, endpoint, l.Client, lane.Last, tx.s.replica.Load(), tx.Now.Add(-aliveFor)); err != nil {
 			return err
 		}
 	}
@@ -170,9 +176,7 @@ type Mark struct {
 // MarkLanes writes what came of deliveries. A mark whose fence is old changes
 // nothing. Marks of one lane are given in the order of their attempts.
 func (tx *Tx) MarkLanes(marks []*Mark) error {
-	slices.SortStableFunc(marks, func(a, b *Mark) int {
-		return cmp.Or(cmp.Compare(a.Lane.Thread, b.Lane.Thread), cmp.Compare(a.Lane.Endpoint, b.Lane.Endpoint), cmp.Compare(a.Seq, b.Seq))
-	})
+	slices.SortStableFunc(marks, func(a, b *Mark) int { return cmp.Or(a.Lane.compare(b.Lane), cmp.Compare(a.Seq, b.Seq)) })
 	for _, m := range marks {
 		if err := tx.mark(m); err != nil {
 			return err
@@ -215,38 +219,45 @@ func (tx *Tx) SettleTurn(lane LaneKey, seq int64) (open bool, err error) {
 	return n == 1, err
 }
 
-const laneColumns = `thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at`
+const laneColumns = `thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open`
 
 func scanLane(r row, l *Lane) error {
-	return r.Scan(&l.Thread, &l.Endpoint, &l.Client, &l.Last, &l.Done, &l.Owner, &l.Fence, &l.Attempt, at(&l.FirstAt), at(&l.NextAt))
+	return r.Scan(&l.Thread, &l.Endpoint, &l.Client, &l.Last, &l.Done, &l.Owner, &l.Fence, &l.Attempt, at(&l.FirstAt), at(&l.NextAt), flag(&l.Open))
 }
 
 // claimable are the pairs of an enabled endpoint and a dead process that have open
 // lanes. It goes from pair to pair in the index: there are few, however many lanes
 // wait for an endpoint that is disabled or slow. An owner of -1 begins an endpoint.
 const (
-	nextOwner = `(select min(l.owner) from lanes l where l.last > l.done and l.endpoint = p.endpoint and l.owner > p.owner)`
+	nextOwner = `(select min(l.owner) from lanes l where l.open = 1 and l.endpoint = p.endpoint and l.owner > p.owner)`
 	claimable = `with recursive pairs(endpoint, owner) as (select cast(0 as bigint), cast(-1 as bigint) union all
-		select case when ` + nextOwner + ` is null then (select min(l.endpoint) from lanes l where l.last > l.done and l.endpoint > p.endpoint) else p.endpoint end, coalesce(` + nextOwner + `, -1)
+		select case when ` + nextOwner + ` is null then (select min(l.endpoint) from lanes l where l.open = 1 and l.endpoint > p.endpoint) else p.endpoint end, coalesce(` + nextOwner + `, -1)
 		from pairs p where p.endpoint is not null)
 	select p.endpoint, p.owner from pairs p join endpoints e on e.id = p.endpoint
 		where p.owner >= 0 and e.enabled = 1 and p.owner <> $1 and p.owner not in (select id from replicas where heartbeat_at > $2) order by p.endpoint, p.owner`
 )
 
-// ClaimLanes takes open lanes of enabled endpoints whose owner is dead. The dead
-// stay dead: who was given up registers anew.
-func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
-	type pair struct{ endpoint, owner int64 }
-	var pairs []pair
-	me := tx.s.replica.Load()
-	if err := tx.each(func(r row) error {
-		var p pair
-		err := r.Scan(&p.endpoint, &p.owner)
-		pairs = append(pairs, p)
+// orphans are an enabled endpoint's open lanes whose owner is dead.
+type orphans struct{ endpoint, owner int64 }
+
+func (tx *Tx) orphans() (out []orphans, err error) {
+	err = tx.each(func(r row) error {
+		var o orphans
+		err := r.Scan(&o.endpoint, &o.owner)
+		out = append(out, o)
 		return err
-	}, claimable, me, tx.Now.Add(-aliveFor)); err != nil {
+	}, claimable, tx.s.replica.Load(), tx.Now.Add(-aliveFor))
+	return out, err
+}
+
+// ClaimLanes takes lanes of enabled endpoints in which something waits and whose
+// owner is dead. The dead stay dead: who was given up registers anew.
+func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
+	pairs, err := tx.orphans()
+	if err != nil {
 		return nil, err
 	}
+	me := tx.s.replica.Load()
 	for _, p := range pairs {
 		if len(out) >= limit {
 			break
@@ -258,7 +269,7 @@ func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
 			out = append(out, l)
 			return err
 		}, `update lanes set fence = fence + 1, owner = $1 where (thread, endpoint) in (`+
-			tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l where l.endpoint = $2 and l.owner = $3 and l.last > l.done limit $4`, "l")+
+			tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l where l.endpoint = $2 and l.owner = $3 and l.open = 1 and l.last > l.done limit $4`, "l")+
 			`) returning `+laneColumns, me, p.endpoint, p.owner, limit-len(out)); err != nil {
 			return nil, err
 		}
@@ -266,12 +277,38 @@ func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
 	return out, nil
 }
 
+// CloseOrphans closes lanes that dead owners left open, up to a limit, and says
+// how many.
+func (tx *Tx) CloseOrphans(limit int) (closed int, err error) {
+	pairs, err := tx.orphans()
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range pairs {
+		n, err := tx.count(`update lanes set open = 0 where (thread, endpoint) in (`+
+			tx.s.engine.skipLocked(`select l.thread, l.endpoint from lanes l where l.endpoint = $1 and l.owner = $2 and l.open = 1 and l.last = l.done limit $3`, "l")+`)`, p.endpoint, p.owner, limit-closed)
+		if closed += int(n); err != nil || closed >= limit {
+			return closed, err
+		}
+	}
+	return closed, nil
+}
+
+// CloseLanes says of lanes that nothing waits in them, where that is so.
+func (tx *Tx) CloseLanes(keys []LaneKey) error {
+	slices.SortFunc(keys, LaneKey.compare)
+	for _, k := range keys {
+		if err := tx.exec(`update lanes set open = 0 where thread = $1 and endpoint = $2 and open = 1 and last = done`, k.Thread, k.Endpoint); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // FreeLanes gives lanes of this replica back, those with the fences it knows:
 // any other takes them.
 func (tx *Tx) FreeLanes(lanes []Lane) error {
-	slices.SortFunc(lanes, func(a, b Lane) int {
-		return cmp.Or(cmp.Compare(a.Thread, b.Thread), cmp.Compare(a.Endpoint, b.Endpoint))
-	})
+	slices.SortFunc(lanes, func(a, b Lane) int { return a.compare(b.LaneKey) })
 	for _, l := range lanes {
 		if err := tx.exec(`update lanes set owner = 0, fence = fence + 1 where thread = $1 and endpoint = $2 and owner = $3 and fence = $4`, l.Thread, l.Endpoint, tx.s.replica.Load(), l.Fence); err != nil {
 			return err
@@ -288,7 +325,7 @@ func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) (out []
 		err := scanLane(r, &l)
 		out = append(out, l)
 		return err
-	}, `select `+laneColumns+` from lanes where endpoint = $1 and last > done and owner = $2 and thread > $3 order by thread limit $4`, endpoint, tx.s.replica.Load(), afterThread, limit)
+	}, `select `+laneColumns+` from lanes where endpoint = $1 and open = 1 and last > done and owner = $2 and thread > $3 order by thread limit $4`, endpoint, tx.s.replica.Load(), afterThread, limit)
 	return out, err
 }
 
@@ -325,13 +362,6 @@ func (tx *Tx) ListDeliveries(k LaneKey, after int64, limit int) ([]Delivery, err
 	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and endpoint = $2 and seq > $3 order by seq limit $4`, k.Thread, k.Endpoint, after, limit)
 }
 
-// ListFeed returns what was or will be sent to a tool about a thread, in its
-// own order after a delivery_seq. (That the tool is not "" is said for the sake
-// of the index.)
-func (tx *Tx) ListFeed(thread int64, tool tract.ReceiverID, after int64, limit int) ([]Delivery, error) {
-	return tx.deliveries(`select `+deliveryColumns+` from outbox where thread = $1 and tool = $2 and tool <> '' and delivery_seq > $3 order by delivery_seq limit $4`, thread, string(tool), max(after, 0), limit)
-}
-
 // ListDelivered returns which of a thread's entries an endpoint already has.
 func (tx *Tx) ListDelivered(k LaneKey, from tract.MessageID) (map[tract.MessageID]bool, error) {
 	out := map[tract.MessageID]bool{}
@@ -359,15 +389,6 @@ func (tx *Tx) TakeHeld(k LaneKey, until time.Time) (out []Delivery, err error) {
 func (tx *Tx) ReleaseHeld(k LaneKey, seq int64) (send bool, err error) {
 	n, err := tx.count(`update outbox set hold_until = 0 where thread = $1 and endpoint = $2 and seq = $3 and hold_until >= 0`, k.Thread, k.Endpoint, seq)
 	return n == 1, err
-}
-
-// AwaitsIntroduction says whether a tool is still to be called once about a
-// thread's user before it hears anything else of the thread.
-func (tx *Tx) AwaitsIntroduction(thread int64, tool tract.ReceiverID) (bool, error) {
-	var n int64
-	_, err := tx.one([]any{&n}, `select count(*) from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint join endpoints e on e.id = o.endpoint
-		where o.thread = $1 and o.tool = $2 and o.tool <> '' and o.delivery_seq = 0 and o.seq > l.done and l.attempt = 0 and e.enabled = 1`, thread, string(tool))
-	return n > 0, err
 }
 
 // SetECTUserID keeps a tool's own name for a user who was not erased. It locks

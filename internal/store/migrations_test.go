@@ -9,7 +9,7 @@ import (
 )
 
 // unreleased is the newest migration that no two versions ever met over.
-const unreleased = "0003"
+const unreleased = "0012"
 
 // While replicas are replaced one by one the version before goes on with the
 // schema of the next: what it reads stays, and what it writes is enough.

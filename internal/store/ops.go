@@ -104,7 +104,7 @@ type Stats struct {
 func (tx *Tx) Stats() (st Stats, err error) {
 	st.Owners, st.Endpoints = map[string]int64{"iva": 0, "sac": 0, "ect": 0, "none": 0}, map[string]int64{"enabled": 0, "disabled": 0}
 	err = tx.many(
-		query{`select coalesce(cast(sum(last - done) as bigint), 0), count(*) from lanes where last > done`, nil, func(r row) error { return r.Scan(&st.Queued, &st.OpenLanes) }},
+		query{`select coalesce(cast(sum(last - done) as bigint), 0), count(*) from lanes where open = 1 and last > done`, nil, func(r row) error { return r.Scan(&st.Queued, &st.OpenLanes) }},
 		query{`select count(*) from dead where replayed_at = 0`, nil, func(r row) error { return r.Scan(&st.Dead) }},
 		query{`select case when owner in ('iva', 'sac') then owner when owner = '' then 'none' else 'ect' end, count(*) from threads where state not in ('', 'complete') group by 1`, nil, func(r row) error {
 			var k string
@@ -178,7 +178,7 @@ func (s *Store) AfterRestore(ctx context.Context) error {
 		const jump = 1_000_000
 		for _, q := range []string{
 			fmt.Sprintf(`update threads set epoch = epoch + %d where conversation > 0`, jump),
-			fmt.Sprintf(`update tool_threads set delivery_seq = delivery_seq + %d`, jump),
+			fmt.Sprintf(`update threads set told = (%s) where told <> ''`, tx.s.engine.raised(jump)),
 			`update clients set version = version + 1`,
 		} {
 			if err := tx.exec(q); err != nil {

@@ -104,6 +104,10 @@ func (e *postgres) skipLocked(sql, t string) string {
 
 func (e *postgres) among(threads []int64) (string, any) { return "= any($1)", threads }
 
+func (e *postgres) raised(by int) string {
+	return fmt.Sprintf(`select json_object_agg(key, value::bigint + %d)::text from json_each_text(told::json)`, by)
+}
+
 func (e *postgres) clockAndIDs() string {
 	return `(extract(epoch from clock_timestamp()) * 1000000)::bigint, nextval('message_ids')`
 }

@@ -3,8 +3,6 @@ package store
 import (
 	"strconv"
 	"time"
-
-	"tract"
 )
 
 // Removed counts rows that were removed because of their age, by kind.
@@ -199,15 +197,4 @@ func (tx *Tx) DeleteOldAudit(below int64, from SweepPlace, limit int) (next Swee
 func (tx *Tx) stretch(sql string, after, below int64, limit int) (last int64, err error) {
 	_, err = tx.one([]any{&last}, sql, after, below, limit)
 	return last, err
-}
-
-// FeedStart is the least delivery_seq that a tool's feed of a thread still holds;
-// when it holds none, the number that comes next.
-func (tx *Tx) FeedStart(thread int64, tool tract.ReceiverID) (seq int64, err error) {
-	found, err := tx.one([]any{&seq}, `select delivery_seq from outbox where thread = $1 and tool = $2 and tool <> '' and delivery_seq > 0 order by delivery_seq limit 1`, thread, string(tool))
-	if err != nil || found {
-		return seq, err
-	}
-	_, err = tx.one([]any{&seq}, `select delivery_seq from tool_threads where thread = $1 and tool = $2`, thread, string(tool))
-	return seq + 1, err
 }

@@ -203,17 +203,6 @@ func (tx *Tx) ListBriefs(thread int64) (out []Brief, err error) {
 	return out, err
 }
 
-// ListToolThreads returns what each tool knows of a thread, by tool.
-func (tx *Tx) ListToolThreads(thread int64) (out []ToolThread, err error) {
-	err = tx.each(func(r row) error {
-		var k ToolThread
-		err := r.Scan(&k.Tool, &k.DeliverySeq, &k.ECTUserID)
-		out = append(out, k)
-		return err
-	}, `select tool, delivery_seq, ect_user_id from tool_threads where thread = $1 order by tool`, thread)
-	return out, err
-}
-
 // ListThreadLanes returns the lanes of a thread, by endpoint.
 func (tx *Tx) ListThreadLanes(thread int64) (out []Lane, err error) {
 	err = tx.each(func(r row) error {

@@ -121,6 +121,8 @@ type engine interface {
 	// block of ids, for a select that runs after the locks; "" where reading them
 	// along saves nothing.
 	clockAndIDs() string
+	// raised is a select that makes every number of threads.told larger.
+	raised(by int) string
 	ping(ctx context.Context) error
 	// listen begins to hear of what other processes commit.
 	listen()

@@ -34,17 +34,23 @@ const (
 	insertThreadInto = `insert into threads (client, business, user_id, pxut, platform, owner, epoch, conversation, state, team, agent, last_entry, last_entry_at, rest, created_at) `
 	insertThreadFrom = `select u.client, cast($2 as bigint), u.id, cast($4 as text), cast($5 as bigint), '', 0, 0, '', '', '', 0, 0, '', cast($6 as bigint) from users u where u.client = $1 and u.id = $3 and u.erased_at = 0`
 	insertThreadElse = ` on conflict (client, business, user_id) do nothing`
-	updateThread     = `update threads set owner = $2, epoch = $3, conversation = $4, state = $5, team = $6, agent = $7, last_entry = $8, last_entry_at = $9, rest = $10, active_at = $11 where id = $1`
-	upsertUser       = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
+	// touchThread is for what is written with every message: SQLite writes each
+	// index anew that has a column among those set, whether it changes or not.
+	touchThread    = touchThreadSet + ` where id = $1`
+	touchThreadSet = `update threads set epoch = $2, conversation = $3, team = $4, agent = $5, last_entry = $6, last_entry_at = $7, rest = $8, told = $9`
+	updateThread   = touchThreadSet + `, owner = $10, state = $11, active_at = $12 where id = $1`
+	upsertUser     = `insert into users (client, auth_id, user_name, details, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
 		on conflict (client, auth_id) do update set details = excluded.details, updated_at = excluded.updated_at returning id, user_name, created_at`
-	upsertCounter   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) values ($1, $2, $3, '') on conflict (thread, tool) do update set delivery_seq = excluded.delivery_seq`
 	upsertECTUserID = ectUserIDInto + ectUserIDFrom + ectUserIDElse
-	ectUserIDInto   = `insert into tool_threads (thread, tool, delivery_seq, ect_user_id) `
-	ectUserIDFrom   = `select t.id, cast($2 as text), 0, cast($3 as text) from threads t where t.id = $1 and t.pxut not like '` + erasedPrefix + `%'`
+	ectUserIDInto   = `insert into tool_threads (thread, tool, ect_user_id) `
+	ectUserIDFrom   = `select t.id, cast($2 as text), cast($3 as text) from threads t where t.id = $1 and t.pxut not like '` + erasedPrefix + `%'`
 	ectUserIDElse   = ` on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
+	// extendLane is enough for a lane of this replica that is open. It sets no
+	// column of an index.
+	extendLane = `update lanes set last = $3 where thread = $1 and endpoint = $2 and owner = $4 and open = 1 returning done, owner, fence, attempt, first_at, next_at`
 	// upsertLane claims the lane for this replica unless a living one is sending.
-	upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0)
-	on conflict (thread, endpoint) do update set last = excluded.last,
+	upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0, 1)
+	on conflict (thread, endpoint) do update set last = excluded.last, open = 1,
 		owner = case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then lanes.owner else excluded.owner end,
 		fence = lanes.fence + case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then 0 else 1 end
 	returning done, owner, fence, attempt, first_at, next_at`
@@ -53,7 +59,7 @@ const (
 // touches says whether a statement empties the cache.
 func touches(sql string) bool {
 	switch sql {
-	case insertThread, updateThread, upsertUser, upsertCounter, upsertECTUserID, upsertLane:
+	case insertThread, updateThread, touchThread, upsertUser, upsertECTUserID, upsertLane, extendLane:
 		return false
 	}
 	return touching.MatchString(sql)
@@ -118,7 +124,7 @@ func (c *threadCache) clear() {
 // clone copies what commands change in place.
 func (l *Locked) clone() *Locked {
 	k := *l
-	k.Lanes, k.Tools, k.counted = maps.Clone(l.Lanes), maps.Clone(l.Tools), nil
+	k.Lanes, k.Tools = maps.Clone(l.Lanes), maps.Clone(l.Tools)
 	if p := l.State.Pending; p != nil {
 		pending := *p
 		k.State.Pending = &pending
@@ -142,7 +148,7 @@ func (l *Locked) differs(stored *Locked) error {
 		t := l.Thread
 		s := t.State
 		t.State = tract.Thread{}
-		return toJSON([]any{t, s, s.Owner, s.Epoch, s.Conversation, s.State, l.ConfigVersion, last, l.Tools})
+		return toJSON([]any{t, s, s.Owner, s.Epoch, s.Conversation, s.State, l.ConfigVersion, last, l.Tools, l.found.owner, l.found.state, l.found.active})
 	}
 	if a, b := plain(l), plain(stored); a != b {
 		return fmt.Errorf("remembered %s, stored %s", a, b)

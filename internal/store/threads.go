@@ -36,7 +36,14 @@ type Locked struct {
 	Lanes         map[int64]Lane                  // by endpoint; only their newest sequences
 	Tools         map[tract.ReceiverID]ToolThread // those that were told of it
 
-	counted map[tract.ReceiverID]bool // tools whose counter moved
+	found foundBy // as stored
+}
+
+// foundBy is what threads are indexed by that changes.
+type foundBy struct {
+	owner  tract.ReceiverID
+	state  tract.State
+	active int64 // minute of the last activity, in microseconds since 1970
 }
 
 // ToolThread is what one tool knows of a thread.
@@ -140,14 +147,19 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 	const lanes, tools = 0, 1
 	which, arg := tx.s.engine.among(ids)
 	// The second statement sees what was committed while the first waited.
-	beside := `select 0, thread, endpoint, last, '', '' from lanes where thread ` + which + ` union all select 1, thread, 0, delivery_seq, tool, ect_user_id from tool_threads where thread ` + which
+	beside := `select 0, thread, endpoint, last, '', '' from lanes where thread ` + which + ` union all select 1, thread, 0, 0, tool, ect_user_id from tool_threads where thread ` + which
 	if q := tx.s.engine.clockAndIDs(); q != "" {
 		beside += ` union all select 2, 0, ` + q + `, '', ''`
 	}
 	err := tx.many(
-		query{lock(`select `+threadColumns+`, c.version from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
+		query{lock(`select `+threadColumns+`, c.version, t.active_at, t.told from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
 			l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
-			err := scanThread(r, &l.Thread, &l.ConfigVersion)
+			var told map[tract.ReceiverID]int64
+			err := scanThread(r, &l.Thread, &l.ConfigVersion, &l.found.active, js(&told))
+			l.found.owner, l.found.state = l.State.Owner, l.State.State
+			for tool, seq := range told {
+				l.Tools[tool] = ToolThread{Tool: tool, DeliverySeq: seq}
+			}
 			out[l.ID] = l
 			return err
 		}},
@@ -162,7 +174,7 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 			case kind == lanes && l != nil:
 				l.Lanes[a] = Lane{LaneKey: LaneKey{Thread: thread, Endpoint: a}, Last: b}
 			case kind == tools && l != nil:
-				l.Tools[tool] = ToolThread{tool, b, name}
+				l.Tools[tool] = ToolThread{tool, l.Tools[tool].DeliverySeq, name}
 			case kind > tools:
 				now, tx.ids = instant(a), idBlock{b, b + idBlockSize}
 			}
@@ -182,7 +194,13 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
 	before := l.State
 	l.State = next
-	if err := tx.exec(updateThread, l.ID, string(next.Owner), next.Epoch, next.Conversation, string(next.State), next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next), l.LastEntryAt.Truncate(time.Minute)); err != nil {
+	args := []any{l.ID, next.Epoch, next.Conversation, next.Team, next.Agent.Name, int64(l.LastEntry), l.LastEntryAt, restOf(next), counters(l.Tools)}
+	sql, found := touchThread, foundBy{next.Owner, next.State, l.LastEntryAt.Truncate(time.Minute).UnixMicro()}
+	if found != l.found {
+		sql, l.found = updateThread, found
+		args = append(args, string(found.owner), string(found.state), found.active)
+	}
+	if err := tx.exec(sql, args...); err != nil {
 		return err
 	}
 	if err := tx.saveLanes(l); err != nil {
@@ -191,6 +209,18 @@ func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
 	tx.commit.Threads = append(tx.commit.Threads, ThreadChange{Client: l.Client, Thread: l.ID, LastEntry: l.LastEntry})
 	tx.threads.put(l)
 	return tx.syncTimers(l.ID, before.Timers(), next.Timers())
+}
+
+// counters is how far each tool was told, as it is stored.
+func counters(tools map[tract.ReceiverID]ToolThread) string {
+	if len(tools) == 0 {
+		return ""
+	}
+	seqs := make(map[tract.ReceiverID]int64, len(tools))
+	for tool, k := range tools {
+		seqs[tool] = k.DeliverySeq
+	}
+	return toJSON(seqs)
 }
 
 // restOf is the part of the state that has no columns of its own.
@@ -265,14 +295,4 @@ func (tx *Tx) ListThreadsOwnedBy(client int64, owner tract.ReceiverID, after int
 // PostponeTimer moves a timer that cannot be handled now.
 func (tx *Tx) PostponeTimer(d DueTimer, to time.Time) error {
 	return tx.exec(`update timers set due_at = $4 where thread = $1 and kind = $2 and due_at = $3`, d.Thread, string(d.Kind), d.DueAt, to)
-}
-
-// HeardSince says whether a tool answered a call about a thread with 2xx since
-// an instant, or had none to answer.
-func (tx *Tx) HeardSince(thread int64, tool tract.ReceiverID, since time.Time) (bool, error) {
-	var sent, heard int64
-	_, err := tx.one([]any{&sent, &heard}, `select count(*), coalesce(sum(case when o.seq <= l.done and d.seq is null then 1 else 0 end), 0)
-		from outbox o join lanes l on l.thread = o.thread and l.endpoint = o.endpoint left join dead d on d.thread = o.thread and d.endpoint = o.endpoint and d.seq = o.seq
-		where o.thread = $1 and o.tool = $2 and o.created_at >= $3`, thread, string(tool), since)
-	return sent == 0 || heard > 0, err
 }
