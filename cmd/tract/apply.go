@@ -70,15 +70,15 @@ func (a *applyCmd) local(ctx context.Context, s *Settings, c *console, in io.Rea
 		res, err = m.Apply(ctx, f, manifest.Flags{DryRun: a.DryRun, Prune: a.Prune, Actor: "apply"})
 		return err
 	})
-	return res, err
+	return res, held(err, askServer)
 }
+
+// askServer is what apply and export can do beside a server.
+const askServer = "stop it, or speak to it: --server URL --token TOKEN"
 
 // offline works on the store itself: nobody else may hold it.
 func (s *Settings) offline(ctx context.Context, c *console, fn func(*manifest.Service, *auth.Service, *store.Store) error) error {
 	st, err := s.openStore(ctx, c.logger(s))
-	if errors.Is(err, store.ErrBusy) {
-		return fmt.Errorf("%w (for apply and export: --server URL --token TOKEN)", err)
-	}
 	if err != nil {
 		return err
 	}
@@ -120,6 +120,9 @@ func callServer(ctx context.Context, method, base, path, token string, body []by
 	if token == "" {
 		return nil, errors.New("the administrator's token is needed: --token or TRACT_ADMIN_TOKEN")
 	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("--server must be a URL such as http://localhost:8080, not %q", safehttp.Redact(base))
+	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("--server: %w", err)
@@ -158,11 +161,11 @@ func (e *exportCmd) Run(ctx context.Context, s *Settings, c *console) error {
 		}
 		return err
 	}
-	return s.offline(ctx, c, func(m *manifest.Service, _ *auth.Service, _ *store.Store) error {
+	return held(s.offline(ctx, c, func(m *manifest.Service, _ *auth.Service, _ *store.Store) error {
 		b, err := m.Export(ctx)
 		if err == nil {
 			_, err = c.out.Write(b)
 		}
 		return err
-	})
+	}), askServer)
 }

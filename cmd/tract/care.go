@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"tract/internal/auth"
 	"tract/internal/safehttp"
@@ -45,7 +49,7 @@ func (r *restoreCmd) Run(ctx context.Context, s *Settings, c *console) error {
 		return errPostgres
 	}
 	if err := store.Restore(ctx, r.File, s.DataDir, r.Force); err != nil {
-		return err
+		return held(err, "stop it first")
 	}
 	st, err := s.openStore(ctx, c.logger(s))
 	if err != nil {
@@ -64,7 +68,7 @@ type doctorCmd struct{}
 // finding is what the doctor says of one thing; why is empty when it is well.
 type finding struct{ what, why, mend string }
 
-func (doctorCmd) Run(ctx context.Context, s *Settings, c *console) error {
+func (doctorCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *console) error {
 	var all []finding
 	add := func(what string, err error, mend string) bool {
 		f := finding{what: what}
@@ -74,33 +78,62 @@ func (doctorCmd) Run(ctx context.Context, s *Settings, c *console) error {
 		all = append(all, f)
 		return err == nil
 	}
+	add("no unknown settings", unknownVariables(k.Model), "correct its name, or remove it")
+	if err := s.storeExists(); err != nil {
+		add("store", err, "is --data-dir (TRACT_DATA_DIR) right? The first tract serve makes a store")
+		return report(c.out, all)
+	}
 	key, err := s.secretKey()
 	add("secret key", err, "set TRACT_SECRET_KEY, or restore secret.key from the back-up")
 	st, err := s.openStore(ctx, c.logger(s))
-	switch {
-	case errors.Is(err, store.ErrBusy):
-		add("store", errors.New("a server holds it"), "stop the server for a full check, or ask it: "+s.ask(ctx))
-	case add("store opens, schema is current", err, "see the text; a back-up is restored with: tract restore FILE"):
+	if errors.Is(err, store.ErrBusy) {
+		if err := s.ready(ctx); err != nil {
+			add("store", fmt.Errorf("a server holds it, and %w", err), "look at its log; is --listen (TRACT_LISTEN) the server's?")
+		} else {
+			add("a server runs on this store and is ready; stop it to have all of the store checked", nil, "")
+		}
+		return report(c.out, all)
+	}
+	if add("store opens, schema is current", err, "see the text; a back-up is restored with: tract restore FILE") {
 		defer st.Close()
 		s.examine(ctx, st, key, add)
 	}
-	if l, err := net.Listen("tcp", s.Listen); err == nil {
+	if l, err := s.listen(); err != nil {
+		add("port", err, "stop what listens there, or choose another port")
+	} else {
 		l.Close()
 		add("port "+s.Listen+" is free", nil, "")
-	} else {
-		add("port "+s.Listen, err, "another process listens there, perhaps the server itself; choose another with TRACT_LISTEN")
 	}
 	return report(c.out, all)
 }
 
-// ask looks whether a running server says that it is ready.
-func (s *Settings) ask(ctx context.Context) string {
-	client := safehttp.New(safehttp.Config{Policy: safehttp.Policy{AllowPrivate: true}, Timeout: 3 * time.Second})
-	res, err := client.Get(ctx, "http://"+s.Listen+"/readyz")
-	if err != nil {
-		return "http://" + s.Listen + "/readyz does not answer"
+// storeExists keeps a check from making the store it should check.
+func (s *Settings) storeExists() error {
+	if s.DatabaseURL != "" {
+		return nil
 	}
-	return fmt.Sprintf("http://%s/readyz says %s", s.Listen, strings.TrimSpace(string(res.Body)))
+	if _, err := os.Stat(filepath.Join(s.DataDir, "tract.db")); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is no store in %s", s.DataDir)
+	}
+	return nil
+}
+
+// ready asks the running server whether it is ready.
+func (s *Settings) ready(ctx context.Context) error {
+	host, port, _ := net.SplitHostPort(s.Listen)
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	client := safehttp.New(safehttp.Config{Policy: safehttp.Policy{AllowPrivate: true}, Timeout: 3 * time.Second})
+	res, err := client.Get(ctx, url)
+	if err != nil {
+		return fmt.Errorf("%s does not answer", url)
+	}
+	if res.Status != http.StatusOK {
+		return fmt.Errorf("%s says %s", url, strings.TrimSpace(string(res.Body)))
+	}
+	return nil
 }
 
 // examine looks at what is in the store.

@@ -18,13 +18,17 @@ import (
 	"tract/internal/store"
 )
 
-// held explains why a command cannot work beside a running SQLite server.
-func held(err error) error {
+// held says what to do when another process, mostly a server, holds the store.
+func held(err error, advice string) error {
 	if errors.Is(err, store.ErrBusy) {
-		return fmt.Errorf("%w; or put the change into the declarative file and use tract apply --server", err)
+		return fmt.Errorf("%w; %s", err, advice)
 	}
 	return err
 }
+
+// askAdministration is what commands on tokens, certificates and agents can do
+// beside a server.
+const askAdministration = "stop it, or use the administration API of the running server (docs/admin.md)"
 
 // onClient runs a command on the store for one client.
 func (s *Settings) onClient(ctx context.Context, c *console, id string, fn func(*store.Store, tract.Client) error) error {
@@ -34,7 +38,7 @@ func (s *Settings) onClient(ctx context.Context, c *console, id string, fn func(
 			return err
 		}
 		return fn(st, client)
-	}))
+	}), askAdministration)
 }
 
 // cliActor is who changes things here, for the audit trail.
@@ -44,7 +48,7 @@ const cliActor = "command line"
 func (s *Settings) credential(ctx context.Context, c *console, fn func(*manifest.Service, *store.Tx) error) error {
 	return held(s.offline(ctx, c, func(m *manifest.Service, _ *auth.Service, st *store.Store) error {
 		return st.Update(ctx, func(tx *store.Tx) error { return fn(m, tx) })
-	}))
+	}), askAdministration)
 }
 
 func asJSON(body map[string]any) []byte {
@@ -245,7 +249,7 @@ func (s *Settings) putAgent(ctx context.Context, c *console, w manifest.Write, e
 			return errors.New(exists)
 		}
 		return err
-	}))
+	}), askAdministration)
 }
 
 type agentList struct {

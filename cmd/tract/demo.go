@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"syscall"
@@ -17,13 +16,16 @@ import (
 type demoCmd struct{}
 
 func (demoCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *console) error {
-	l, err := net.Listen("tcp", s.Listen)
+	if err := unknownVariables(k.Model); err != nil {
+		return err
+	}
+	l, err := s.listen()
 	if errors.Is(err, syscall.EADDRINUSE) && !given(k, "listen") {
 		c.say("%s is taken; another port is used.", s.Listen)
 		l, err = net.Listen("tcp", "127.0.0.1:0")
 	}
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.Listen, err)
+		return err
 	}
 	defer l.Close()
 	c.say("Starting the demo on a throw-away store …")

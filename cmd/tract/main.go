@@ -25,8 +25,12 @@ import (
 	"tract/internal/manifest"
 )
 
+// settingsGroup keeps the settings, which are many, apart from a command's own
+// flags in its help.
+var settingsGroup = []kong.Group{{Key: "settings", Title: "Settings of every command:"}}
+
 type commands struct {
-	Settings
+	Settings `group:"settings"`
 
 	Serve   serveCmd   `cmd:"" help:"Run the server: API, hooks dispatcher, bot. SQLite under ./data unless a PostgreSQL URL is given."`
 	Demo    demoCmd    `cmd:"" help:"Show everything in one process on a throw-away store: a client, its FAQ, a bot and two simulated tools."`
@@ -53,7 +57,19 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+// begin is what is said to who does not know what to say.
+const begin = `TRACT is an open, self-hosted switchboard for customer conversations.
+
+    tract demo      shows all of it in a browser, on a throw-away store
+    tract serve     runs the server; everything has a default
+    tract --help    lists all commands and settings; each command has --help, too
+`
+
 func run(args []string, in io.Reader, out, errs io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(errs, begin)
+		return 2
+	}
 	// The HTTP client writes what a receiver sends out of turn to the standard
 	// logger, in the receiver's own words.
 	stdlog.SetOutput(io.Discard)
@@ -61,7 +77,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	defer stop()
 	var c commands
 	parser, err := kong.New(&c, kong.Name("tract"), kong.Description("An open, self-hosted switchboard for customer conversations."), kong.Writers(out, errs),
-		kong.Exit(func(code int) { os.Exit(code) }), kong.Configuration(yamlConfig), kong.UsageOnError(),
+		kong.Exit(func(code int) { os.Exit(code) }), kong.Configuration(yamlConfig), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{FlagsLast: true}), kong.ExplicitGroups(settingsGroup),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(in, (*io.Reader)(nil)), kong.Bind(&console{out: out, errs: errs}), kong.Bind(&c.Settings))
 	if err != nil {
 		fmt.Fprintln(errs, "tract:", err)

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,9 +135,49 @@ func TestStoreInUseNamesTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	s.fails("--server", "apply", "-f", s.yaml())
-	// A copy can be made all the same.
-	s.must("backup", filepath.Join(s.dir, "copy.db"))
+	s.fails("--server URL --token TOKEN", "apply", "-f", s.yaml())
+	s.fails("docs/admin.md", "token", "list", "--client", "acme")
+	s.fails("stop it first", "restore", "--force", s.copy())
+	s.fails("--data-dir", "serve", "--listen", "127.0.0.1:0")
+}
+
+// copy is a back-up, which can also be made while a process holds the store.
+func (s *shell) copy() string {
+	file := filepath.Join(s.dir, "copy.db")
+	s.must("backup", file)
+	return file
+}
+
+// The doctor neither makes a store nor takes a server that runs for an error.
+func TestDoctorLooksOnly(t *testing.T) {
+	s := newShell(t)
+	data := filepath.Join(s.dir, "data")
+	if out, _, code := s.run("doctor"); code == 0 || !strings.Contains(out, "there is no store in "+data) {
+		t.Errorf("without a store the doctor said %q (exit %d)", out, code)
+	}
+	if _, err := os.Stat(data); !os.IsNotExist(err) {
+		t.Errorf("the doctor made the data folder: %v", err)
+	}
+	s.must("apply", "-f", s.yaml())
+	st, err := store.Open(context.Background(), store.Options{Dir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	status := http.StatusOK
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	t.Setenv("TRACT_LISTEN", hub.Listener.Addr().String())
+	if out := s.must("doctor"); strings.Contains(out, "WRONG") || !strings.Contains(out, "is ready") {
+		t.Errorf("beside a server the doctor said %q", out)
+	}
+	status = http.StatusServiceUnavailable
+	if out, _, code := s.run("doctor"); code == 0 || !strings.Contains(out, "/readyz says") {
+		t.Errorf("beside a server that is not ready the doctor said %q (exit %d)", out, code)
+	}
+	hub.Close()
+	if out, _, code := s.run("doctor"); code == 0 || !strings.Contains(out, "does not answer") {
+		t.Errorf("beside a server that hangs the doctor said %q (exit %d)", out, code)
+	}
 }
 
 func TestBackupAndRestore(t *testing.T) {
@@ -204,7 +247,10 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		"retain":   {"TRACT_RETAIN_DEAD", "-1", "TRACT_RETAIN_DEAD"},
 		"url":      {"TRACT_PUBLIC_URL", "hub.example", "TRACT_PUBLIC_URL"},
 		"unknown":  {"TRACT_LISTN", "x", "TRACT_LISTN"},
-		"key":      {"TRACT_SECRET_KEY", "short", "secret key"},
+		"nearest":  {"TRACT_LISTN", "x", `did you mean "TRACT_LISTEN"?`},
+		"key":      {"TRACT_SECRET_KEY", "short", "TRACT_SECRET_KEY"},
+		"database": {"TRACT_DATABASE_URL", "mysql://x", "TRACT_DATABASE_URL"},
+		"folder":   {"TRACT_DATA_DIR", s.yaml(), "TRACT_DATA_DIR"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
@@ -215,10 +261,32 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	}
 }
 
+func TestTakenPortIsNamed(t *testing.T) {
+	s := newShell(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s.fails(l.Addr().String()+" is taken by another process", "serve", "--listen", l.Addr().String())
+	s.fails("--listen", "demo", "--listen", l.Addr().String())
+}
+
+func TestWithoutACommand(t *testing.T) {
+	s := newShell(t)
+	s.fails("tract demo")
+}
+
+func TestServerMustBeAURL(t *testing.T) {
+	s := newShell(t)
+	s.fails("--server must be a URL", "export", "--server", "localhost:8080", "--token", "x")
+}
+
 func TestConfigurationFile(t *testing.T) {
 	s := newShell(t)
 	t.Setenv("TRACT_LISTEN", "127.0.0.1:0")
-	s.fails("liste", "serve", "--config", s.write("unknown.yaml", "liste: 127.0.0.1:0\n"))
+	s.fails(`unknown.yaml has an unknown key "liste" (did you mean "listen"?)`, "serve", "--config", s.write("unknown.yaml", "liste: 127.0.0.1:0\n"))
+	s.fails("list.yaml is not a file of settings in YAML: line 1, column 9", "serve", "--config", s.write("list.yaml", "listen: [\n"))
 	s.fails("hook-timeout", "serve", "--config", s.write("bad.yaml", "hook_timeout: soon\n"))
 	// The environment wins over the file: its bad value is the one complained of.
 	t.Setenv("TRACT_HOOK_TIMEOUT", "90s")

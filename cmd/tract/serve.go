@@ -23,14 +23,14 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 		return err
 	}
 	log := c.logger(s)
-	l, err := net.Listen("tcp", s.Listen)
+	l, err := s.listen()
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.Listen, err)
+		return err
 	}
 	defer l.Close()
 	st, err := s.openStore(ctx, log)
 	if err != nil {
-		return err
+		return held(err, "stop it, or give this server a folder of its own with --data-dir (TRACT_DATA_DIR)")
 	}
 	defer st.Close()
 	srv, err := s.newServer(st, c, l.Addr())

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -20,6 +22,7 @@ import (
 
 	"tract/internal/clock"
 	"tract/internal/files"
+	"tract/internal/manifest"
 	"tract/internal/retention"
 	"tract/internal/sign"
 	"tract/internal/store"
@@ -81,6 +84,9 @@ func (s *Settings) AfterApply() error {
 			return fmt.Errorf("--retain-%s (TRACT_RETAIN_%s) must be a number of days up to 36500, or 0 for ever, not %d", name, strings.ToUpper(name), days)
 		}
 	}
+	if u := s.DatabaseURL; u != "" && !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
+		return errors.New("--database-url (TRACT_DATABASE_URL) must begin with postgres://; leave it out for SQLite in the data folder")
+	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("--listen (TRACT_LISTEN) must be HOST:PORT, not %q", s.Listen)
 	}
@@ -125,14 +131,50 @@ func (s *Settings) publicURL(addr net.Addr) string {
 	return "http://localhost:" + port
 }
 
+// listen takes the address of the server.
+func (s *Settings) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", s.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another process (%w); choose another with --listen (TRACT_LISTEN)", s.Listen, syscall.EADDRINUSE)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--listen (TRACT_LISTEN): %w", err)
+	}
+	return l, nil
+}
+
 func (s *Settings) openStore(ctx context.Context, log *slog.Logger) (*store.Store, error) {
-	return store.Open(ctx, store.Options{URL: s.DatabaseURL, Dir: s.DataDir, Conns: s.DatabaseConns, Log: log})
+	st, err := store.Open(ctx, store.Options{URL: s.DatabaseURL, Dir: s.DataDir, Conns: s.DatabaseConns, Log: log})
+	var path *fs.PathError
+	switch {
+	case err != nil && s.DatabaseURL != "":
+		return nil, fmt.Errorf("--database-url (TRACT_DATABASE_URL): %s", oneLine(err))
+	case errors.As(err, &path):
+		return nil, fmt.Errorf("--data-dir (TRACT_DATA_DIR): %w", err)
+	}
+	return st, err
+}
+
+// oneLine joins the lines of an error, each once: of a server with several
+// addresses there is one for each.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 // secretKey is the one set; on SQLite it is made at first start.
 func (s *Settings) secretKey() ([]byte, error) {
 	if s.SecretKey != "" {
-		return sign.ParseKey(s.SecretKey)
+		key, err := sign.ParseKey(s.SecretKey)
+		if err != nil {
+			return nil, fmt.Errorf("--secret-key (TRACT_SECRET_KEY): %w", err)
+		}
+		return key, nil
 	}
 	if s.DatabaseURL != "" {
 		return nil, errors.New("TRACT_SECRET_KEY is needed with PostgreSQL: the same value for every replica (make one with: openssl rand -hex 32)")
@@ -172,22 +214,37 @@ func makeSecretKey(path string) ([]byte, error) {
 func yamlConfig(r io.Reader) (kong.Resolver, error) {
 	var values map[string]any
 	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("the configuration file is not YAML: %w", err)
+		var ye yaml.Error
+		if errors.As(err, &ye) {
+			err = fmt.Errorf("line %d, column %d: %s", ye.GetToken().Position.Line, ye.GetToken().Position.Column, ye.GetMessage())
+		}
+		return nil, fmt.Errorf("%s is not a file of settings in YAML: %w", fileName(r), err)
 	}
-	return &configFile{values: values}, nil
+	return &configFile{fileName(r), values}, nil
 }
 
-type configFile struct{ values map[string]any }
+// fileName is how messages call the configuration file.
+func fileName(r io.Reader) string {
+	if f, ok := r.(*os.File); ok {
+		return f.Name()
+	}
+	return "the configuration file"
+}
+
+type configFile struct {
+	name   string
+	values map[string]any
+}
 
 // Validate refuses keys that are no setting.
 func (c *configFile) Validate(app *kong.Application) error {
-	known := map[string]bool{}
+	var known []string
 	for _, f := range app.Flags {
-		known[f.Name] = true
+		known = append(known, f.Name)
 	}
 	for key := range c.values {
-		if !known[strings.ReplaceAll(key, "_", "-")] {
-			return fmt.Errorf("the configuration file has an unknown key %q", key)
+		if name := strings.ReplaceAll(key, "_", "-"); !slices.Contains(known, name) {
+			return fmt.Errorf("%s has an unknown key %q%s", c.name, key, manifest.DidYouMean(name, known))
 		}
 	}
 	return nil
@@ -219,16 +276,14 @@ func (c *configFile) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, 
 // unknownVariables finds TRACT_ variables that are no setting: a misspelt one
 // would be ignored silently.
 func unknownVariables(app *kong.Application) error {
-	known := map[string]bool{}
+	var known []string
 	for _, f := range app.Flags {
-		for _, e := range f.Envs {
-			known[e] = true
-		}
+		known = append(known, f.Envs...)
 	}
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "TRACT_") && !strings.HasPrefix(name, "TRACT_TEST_") && !known[name] {
-			return fmt.Errorf("unknown setting %s in the environment; tract serve --help lists the settings", name)
+		if strings.HasPrefix(name, "TRACT_") && !strings.HasPrefix(name, "TRACT_TEST_") && !slices.Contains(known, name) {
+			return fmt.Errorf("unknown setting %s in the environment%s; tract serve --help lists the settings", name, manifest.DidYouMean(name, known))
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func (d *decoder) object(v *value, keys ...string) *object {
 	}
 	for _, p := range v.pairs {
 		if !slices.Contains(keys, p.key) {
-			d.bad.add(p.at, "unknown key%s", didYouMean(p.key, keys))
+			d.bad.add(p.at, "unknown key%s", DidYouMean(p.key, keys))
 			continue
 		}
 		o.fields[p.key] = p
@@ -273,11 +273,12 @@ func suggestion(v *value, words []string) string {
 	if v.fromVariable() {
 		return "" // near to a secret is too near
 	}
-	return didYouMean(v.text, words)
+	return DidYouMean(v.text, words)
 }
 
-// didYouMean names the nearest word when it is near enough for a slip.
-func didYouMean(s string, words []string) string {
+// DidYouMean names the nearest word when it is near enough for a slip, as a text
+// to follow what was refused; "" when none is.
+func DidYouMean(s string, words []string) string {
 	best, least := "", 1+max(1, len(s)/3)
 	for _, w := range words {
 		if n := distance(strings.ToLower(s), strings.ToLower(w)); n < least {

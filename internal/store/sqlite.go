@@ -82,7 +82,7 @@ func lockFile(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, ErrBusy.With("another process holds the store in %s; stop it, or speak to the running server with --server", filepath.Dir(path))
+		return nil, ErrBusy.With("another process holds the store in %s", filepath.Dir(path))
 	}
 	return f, nil
 }
