@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,9 @@ func ReadJSON(r *http.Request, limit int64, v any) ([]byte, error) {
 	b, err := ReadRaw(r, limit)
 	if err != nil {
 		return nil, err
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, tract.Invalid(strictjson.CodeInvalidJSON, "the body is empty: a JSON object is expected")
 	}
 	return b, strictjson.Decode(b, v)
 }

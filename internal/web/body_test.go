@@ -52,6 +52,7 @@ func TestReadJSON(t *testing.T) {
 		{"gzip", "\x1f\x8b", []string{"Content-Type", js, "Content-Encoding", "gzip"}, 415, "unsupported_media_type"},
 		{"gzip hidden", "\x1f\x8b", []string{"Content-Type", js, "Content-Encoding", "identity", "Content-Encoding", "gzip"}, 415, "unsupported_media_type"},
 		{"JS-01 empty", "", []string{"Content-Type", js}, 400, "invalid_json"},
+		{"only space", " \n", []string{"Content-Type", js}, 400, "invalid_json"},
 		{"JS-03 trailing", "{}{}", []string{"Content-Type", js}, 400, "trailing_data"},
 		{"JS-05 twice", `{"text":"a","Text":"b"}`, []string{"Content-Type", js}, 400, "duplicate_member"},
 		{"JS-14 type", `{"text":{}}`, []string{"Content-Type", js}, 400, "field_type"},
@@ -66,6 +67,9 @@ func TestReadJSON(t *testing.T) {
 			}
 			if w.Code == 200 && (object(t, w)["text"] != "hi" || object(t, w)["bytes"] != float64(len(tt.body))) {
 				t.Errorf("got %s", w.Body)
+			}
+			if tt.body == "" && !strings.Contains(w.Body.String(), "the body is empty") {
+				t.Errorf("that there is no body is not said: %s", w.Body)
 			}
 			if w.Code == 413 && !strings.Contains(w.Body.String(), "256 KiB") {
 				t.Errorf("the limit is not named: %s", w.Body)

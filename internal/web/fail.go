@@ -58,7 +58,6 @@ func (e *refusal) Error() string { return e.text }
 
 var (
 	errNoPath    = &refusal{http.StatusNotFound, "not_found", "there is nothing at this path"}
-	errMethod    = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "this path does not take this method"}
 	errLongURL   = &refusal{http.StatusRequestURITooLong, "uri_too_long", "the URL is longer than 2048 bytes"}
 	errQuery     = &refusal{http.StatusBadRequest, "invalid_query", "the query string is malformed"}
 	errBodyTime  = &refusal{http.StatusRequestTimeout, "body_timeout", "the body did not arrive in time"}

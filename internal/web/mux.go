@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -112,6 +113,15 @@ func (m *Mux) node(path string, style Style) *node {
 	return n
 }
 
+// refuse says which methods the path takes.
+func (n *node) refuse(method string) error {
+	takes := slices.Sorted(maps.Keys(n.methods))
+	if method = methodName(method); method == "other" {
+		method = "this method"
+	}
+	return &refusal{http.StatusMethodNotAllowed, "method_not_allowed", fmt.Sprintf("this path takes %s, not %s", strings.Join(takes, " or "), method)}
+}
+
 func allowed(methods map[string]*route) string {
 	all := []string{http.MethodOptions}
 	for m := range methods {
@@ -191,7 +201,7 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			NoContent().write(w)
 			return
 		}
-		n.m.fail(rec, r, errMethod)
+		n.m.fail(rec, r, n.refuse(r.Method))
 		return
 	}
 	rec.style, rec.route = rt.style, rt.label

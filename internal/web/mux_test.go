@@ -107,6 +107,20 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+func TestWrongMethodNamesTheRightOnes(t *testing.T) {
+	m, _ := routes(t)
+	for target, want := range map[string]string{
+		"GET /tract/message/send/": "this path takes POST, not GET",
+		"PUT /tract/item":          "this path takes DELETE or GET, not PUT",
+		"BREW /tract/item":         "this path takes DELETE or GET, not this method",
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		if got := object(t, call(m, method, path, ""))["error"]; got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
+}
+
 func TestMethodOverrideIsIgnored(t *testing.T) {
 	m, _ := routes(t)
 	for _, h := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
