@@ -99,6 +99,8 @@ func TestAskingForAPersonAndOffering(t *testing.T) {
 	b.untilOwner("desk-one")
 	b.do("desk-two", "request", "")
 	b.until("desk-one is told of the request", func(s *state) bool { return strings.Contains(s.tool("desk-one").Notice, "asks for") })
+	// Without an answer the bot would be asked once more, and hand over again.
+	b.must("tool/reply", map[string]string{"tool": "desk-one", "text": "I am one."})
 	b.do("desk-one", "release", "")
 	b.untilOwner("iva")
 }
