@@ -109,6 +109,7 @@ func TestEveryEndpointIsThere(t *testing.T) {
 		"DELETE /api/clients/{client}/tools/{tool}/tokens/",
 		"DELETE /api/clients/{client}/users/{auth_id}/",
 		"DELETE /tract/hooks/",
+		"GET /",
 		"GET /.well-known/jwks.json",
 		"GET /api/clients/",
 		"GET /api/clients/{client}/",

@@ -102,6 +102,7 @@ func TestSetup(t *testing.T) {
 		}
 		truths(t, w, nobody, []row{
 			{name: "the page", call: calling("GET", link, nil), status: 200},
+			{name: "the first page", call: calling("GET", "/", nil), status: 200},
 			{name: "without the link", call: calling("GET", "/setup", nil), status: 200},
 			{name: "two links", call: calling("GET", "/setup?token=a&token=b", nil), status: 400},
 			{name: "style", call: calling("GET", "/ui/base.css", nil), status: 200},
@@ -113,6 +114,9 @@ func TestSetup(t *testing.T) {
 		})
 		page := string(submit(token, "mia@x.example")(w, apitest.User{}).Want(t, 200).Body)
 		submit(token, "eve@x.example")(w, apitest.User{}).Want(t, 403)
+		if again := w.Call("GET", link, nil).Want(t, 403); !strings.Contains(string(again.Body), "has its administrator") {
+			t.Errorf("the link that was used shows: %s", again.Body)
+		}
 		works := false
 		for _, word := range regexp.MustCompile(`[A-Za-z0-9_-]{20,}`).FindAllString(page, -1) {
 			works = works || w.Call("GET", "/api/manifest/", nil, "Authorization: Bearer "+word).Status == 200

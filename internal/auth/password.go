@@ -116,14 +116,28 @@ func (s *Service) AdminLink(ctx context.Context) (secret string, err error) {
 // RedeemAdminLink takes the one-time secret in the transaction that creates the
 // administrator. ok is false when it is wrong, used or too old.
 func (s *Service) RedeemAdminLink(tx *store.Tx, secret string) (ok bool, err error) {
-	kept, err := tx.Meta(adminLinkKey)
-	if err != nil {
+	kept, err := adminLink(tx, secret)
+	if err != nil || kept == "" {
 		return false, err
+	}
+	return tx.DeleteMeta(adminLinkKey, kept)
+}
+
+// AdminLinkWorks says whether the one-time secret can still be redeemed.
+func (s *Service) AdminLinkWorks(tx *store.Tx, secret string) (bool, error) {
+	kept, err := adminLink(tx, secret)
+	return kept != "", err
+}
+
+// adminLink is what is stored of the secret; "" when it does not work.
+func adminLink(tx *store.Tx, secret string) (kept string, err error) {
+	if kept, err = tx.Meta(adminLinkKey); err != nil {
+		return "", err
 	}
 	hash, until, _ := strings.Cut(kept, " ")
 	end, perr := strconv.ParseInt(until, 10, 64)
 	if perr != nil || tx.Now.Unix() >= end || subtle.ConstantTimeCompare([]byte(hash), []byte(HashToken(secret))) != 1 {
-		return false, nil
+		return "", nil
 	}
-	return tx.DeleteMeta(adminLinkKey, kept)
+	return kept, nil
 }

@@ -74,6 +74,7 @@ type demo struct {
 	board    *board
 	visitors *visitors
 	client   int64
+	html     []byte // of the page
 }
 
 // tool is one of the simulated tools with what the page says of it.
@@ -112,7 +113,7 @@ func (d *demo) assemble(ctx context.Context, st *store.Store, dir string) error 
 	var err error
 	if d.srv, err = server.New(server.Config{
 		Store: st, SecretKey: key, DataDir: dir, Files: files.Settings{Dir: filepath.Join(dir, "files")}, PublicURL: d.cfg.PublicURL, AllowPrivate: true, HookTimeout: d.cfg.HookTimeout, Ladder: d.cfg.Ladder,
-		Version: d.cfg.Version, Name: "demo", Now: d.cfg.Now, Log: d.cfg.Log, Observe: d.observe,
+		Version: d.cfg.Version, Name: "demo", Now: d.cfg.Now, Log: d.cfg.Log, Observe: d.observe, Home: d.page,
 	}); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ const (
 	maxText    = 2000 // characters of a message
 )
 
-// routes adds the page and what it calls to the server's own.
+// routes writes the page, and adds what it calls to the server's own.
 func (d *demo) routes() error {
 	page, err := template.New("page").Parse(pageText)
 	if err != nil {
@@ -42,14 +42,8 @@ func (d *demo) routes() error {
 	if err := page.Execute(&html, struct{ Tools []*tool }{d.tools}); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
+	d.html = html.Bytes()
 	m := d.srv.Mux
-	m.Handle("GET /", web.Hub, func(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
-		if _, err := r.Cookie(cookieName); err != nil {
-			http.SetCookie(w, &http.Cookie{Name: cookieName, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-		}
-		webui.Headers(w.Header())
-		return web.Answer{Status: http.StatusOK, Body: html.Bytes(), Type: "text/html; charset=utf-8"}, nil
-	})
 	m.Handle("GET /demo/static/{asset}", web.Hub, asset)
 	m.Handle("GET /demo/events", web.Hub, d.events)
 	m.Handle("POST /demo/customer/message", web.Hub, d.act(d.customerSays))
@@ -58,6 +52,16 @@ func (d *demo) routes() error {
 	m.Handle("POST /demo/tool/do", web.Hub, d.act(d.toolDoes))
 	m.Handle("POST /demo/tool/mode", web.Hub, d.act(d.setMode))
 	return nil
+}
+
+// page is the demo's one page, in place of the hub's own first page. It gives the
+// visitor the cookie that it is known by.
+func (d *demo) page(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+	if _, err := r.Cookie(cookieName); err != nil {
+		http.SetCookie(w, &http.Cookie{Name: cookieName, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	}
+	webui.Headers(w.Header())
+	return web.Answer{Status: http.StatusOK, Body: d.html, Type: "text/html; charset=utf-8"}, nil
 }
 
 var errNothing = &tract.Error{Kind: tract.KindNotFound, Code: "not_found", Msg: "there is nothing at this path"}

@@ -11,8 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +63,7 @@ type Config struct {
 	Fetch         auth.Fetch // of certificate chains; nil = over the network
 	Resolver      safehttp.Resolver
 	Observe       func(delivery.Event)
+	Home          web.Handler // answers GET /; nil = a page that says where to go
 }
 
 // Server is one process of the hub.
@@ -149,7 +153,9 @@ func (s *Server) routes(sealer *sign.Sealer, policy safehttp.Policy) {
 		Idempotency: &web.Idempotency{Store: cfg.Store}, Limiter: &web.Limiter{Now: cfg.Now}, Rate: web.Rate{PerSecond: cfg.RateLimit}, CursorKey: cursor[:], Now: cfg.Now, Log: cfg.Log,
 		Ready: s.ready, Administrator: s.administrator, Metrics: s.metricsHandler(), Docs: api.Docs{OpenAPI: apidocs.JSON(), HTML: apidocs.HTML(), Asset: apidocs.Asset}, SyncWait: 5 * time.Second}
 	a.Routes(s.Mux)
-	webui.Routes(s.Mux, s.CreateAdministrator)
+	webui.Routes(s.Mux, webui.Config{Check: s.CheckSetupLink, Create: s.CreateAdministrator, PublicURL: cfg.PublicURL, Home: cfg.Home, Ready: func(ctx context.Context) bool {
+		return strings.Join(slices.Collect(maps.Values(s.ready(ctx))), "") == ""
+	}})
 }
 
 // Handler answers HTTP.

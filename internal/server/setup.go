@@ -35,7 +35,30 @@ func (s *Server) SetupLink(ctx context.Context) (string, error) {
 }
 
 // errSetup is a link that does not work (any more).
-var errSetup = &tract.Error{Kind: tract.KindForbidden, Code: "invalid_setup_link", Msg: "this link was used before or is too old; start the server again for a new one"}
+var errSetup = &tract.Error{Kind: tract.KindForbidden, Code: "invalid_setup_link", Msg: "this link is older than a day, or a later start of the server has printed another; open the newest one, or start the server again"}
+
+// notByLink says why a link does not work.
+func notByLink(tx *store.Tx) error {
+	known, err := tx.Meta(administratorKey)
+	if err == nil && known != "" {
+		return errSetup.With("this link was used: the server has its administrator")
+	}
+	if err != nil {
+		return err
+	}
+	return errSetup
+}
+
+// CheckSetupLink refuses a link that would not make an administrator.
+func (s *Server) CheckSetupLink(ctx context.Context, link string) error {
+	return s.Store.View(ctx, func(tx *store.Tx) error {
+		ok, err := s.Auth.AdminLinkWorks(tx, link)
+		if err == nil && !ok {
+			err = notByLink(tx)
+		}
+		return err
+	})
+}
 
 // CreateAdministrator redeems the link and returns the administrator's token,
 // which is shown once.
@@ -66,7 +89,7 @@ func (s *Server) CreateAdministrator(ctx context.Context, link, email, name, pas
 			return err
 		}
 		if !ok {
-			return errSetup
+			return notByLink(tx)
 		}
 		if err := tx.InsertAudit(0, email, "administrator_created", email, struct{}{}); err != nil {
 			return err

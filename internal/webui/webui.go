@@ -24,6 +24,9 @@ import (
 //go:embed static
 var static embed.FS
 
+//go:embed home.html
+var homeText string
+
 //go:embed setup.html
 var setupText string
 
@@ -34,9 +37,23 @@ const maxForm = 8 << 10
 // administrator's token.
 type Create func(ctx context.Context, link, email, name, password string) (token string, err error)
 
-// Routes registers the pages: /setup and what they load from /ui/.
-func Routes(m *web.Mux, create func(ctx context.Context, link, email, name, password string) (token string, err error)) {
-	s := &setup{create: create, page: template.Must(template.New("setup").Parse(setupText))}
+// Config is what the pages ask the server for. All but Home are required.
+type Config struct {
+	Check  func(ctx context.Context, link string) error // refuses a one-time link that does not work
+	Create Create
+	Ready  func(ctx context.Context) bool
+	Home   web.Handler // answers GET /; nil = a page that says where to go
+
+	PublicURL string // how others reach the server
+}
+
+// Routes registers the pages: /, /setup and what they load from /ui/.
+func Routes(m *web.Mux, c Config) {
+	if c.Home == nil {
+		c.Home = home(c)
+	}
+	s := &setup{Config: c, page: template.Must(template.New("setup").Parse(setupText))}
+	m.Handle("GET /", web.Hub, c.Home)
 	m.Handle("GET /setup", s.failed, s.form)
 	m.Handle("POST /setup", s.failed, s.submit)
 	m.Handle("GET /ui/{asset}", web.Hub, func(_ http.ResponseWriter, r *http.Request) (web.Answer, error) {
@@ -79,9 +96,21 @@ func Headers(h http.Header) {
 	h.Set("Referrer-Policy", "same-origin") // with no-referrer browsers would hide the Origin of a form
 }
 
+// home is the page for who opens the hub's address and looks for a way on.
+func home(c Config) web.Handler {
+	page := template.Must(template.New("home").Parse(homeText))
+	return func(w http.ResponseWriter, r *http.Request) (web.Answer, error) {
+		Headers(w.Header())
+		return render(page, http.StatusOK, struct {
+			Ready  bool
+			Server string
+		}{c.Ready(r.Context()), c.PublicURL})
+	}
+}
+
 type setup struct {
-	create Create
-	page   *template.Template
+	Config
+	page *template.Template
 }
 
 // setupView is what the page shows: the token, else the form for a link, else
@@ -97,6 +126,11 @@ func (s *setup) form(w http.ResponseWriter, r *http.Request) (web.Answer, error)
 	if err != nil {
 		return web.Answer{}, err
 	}
+	if link != "" {
+		if err := s.Check(r.Context(), link); err != nil {
+			return web.Answer{}, err
+		}
+	}
 	return s.show(http.StatusOK, setupView{Link: link})
 }
 
@@ -107,7 +141,7 @@ func (s *setup) submit(w http.ResponseWriter, r *http.Request) (web.Answer, erro
 		return web.Answer{}, err
 	}
 	v := setupView{Link: in.Get("token"), Name: in.Get("name"), Email: in.Get("email")}
-	token, err := s.create(r.Context(), v.Link, v.Email, v.Name, in.Get("password"))
+	token, err := s.Create(r.Context(), v.Link, v.Email, v.Name, in.Get("password"))
 	if tract.KindOf(err) == tract.KindInvalid { // to be corrected; the link still works
 		v.Problem = err.Error()
 		return s.show(http.StatusBadRequest, v)
@@ -143,9 +177,11 @@ func origin(r *http.Request) string {
 	return "http://" + r.Host
 }
 
-func (s *setup) show(status int, v setupView) (web.Answer, error) {
+func (s *setup) show(status int, v setupView) (web.Answer, error) { return render(s.page, status, v) }
+
+func render(page *template.Template, status int, view any) (web.Answer, error) {
 	var b bytes.Buffer
-	if err := s.page.Execute(&b, v); err != nil {
+	if err := page.Execute(&b, view); err != nil {
 		return web.Answer{}, fmt.Errorf("write the page: %w", err)
 	}
 	return web.Answer{Status: status, Body: b.Bytes(), Type: "text/html; charset=utf-8"}, nil

@@ -21,21 +21,32 @@ import (
 const goodLink = "one-time"
 
 // pages serves the pages with a server that knows one link.
-func pages(t *testing.T) (h http.Handler, asked *[]string) {
+func pages(t *testing.T, ready bool) (h http.Handler, asked *[]string) {
 	t.Helper()
 	asked = new([]string)
 	m := web.NewMux(web.Config{Now: clock.System})
-	webui.Routes(m, func(_ context.Context, link, email, name, password string) (string, error) {
-		*asked = append(*asked, strings.Join([]string{link, email, name, password}, "|"))
-		switch {
-		case link != goodLink:
-			return "", &tract.Error{Kind: tract.KindForbidden, Code: "invalid_setup_link", Msg: "this link was used before"}
-		case len(password) < 12:
-			return "", tract.Invalid("field_value", "the password must have 12 to 256 characters")
-		case name == "broken":
-			return "", errors.New("the disk is on fire")
-		}
-		return "adm_<secret>", nil
+	used := &tract.Error{Kind: tract.KindForbidden, Code: "invalid_setup_link", Msg: "this link was used before"}
+	webui.Routes(m, webui.Config{
+		Check: func(_ context.Context, link string) error {
+			if link == "old" {
+				return used
+			}
+			return nil
+		},
+		Create: func(_ context.Context, link, email, name, password string) (string, error) {
+			*asked = append(*asked, strings.Join([]string{link, email, name, password}, "|"))
+			switch {
+			case link != goodLink:
+				return "", used
+			case len(password) < 12:
+				return "", tract.Invalid("field_value", "the password must have 12 to 256 characters")
+			case name == "broken":
+				return "", errors.New("the disk is on fire")
+			}
+			return "adm_<secret>", nil
+		},
+		Ready:     func(context.Context) bool { return ready },
+		PublicURL: "https://hub.example",
 	})
 	return m, asked
 }
@@ -68,6 +79,7 @@ func TestSetup(t *testing.T) {
 	}{
 		{"without a link", "GET", "/setup", "", nil, 200, []string{"A link is needed"}, []string{"<form"}, nil},
 		{"with a link", "GET", "/setup/?token=" + goodLink, "", nil, 200, []string{"<form", `value="one-time"`, `minlength="12"`}, nil, nil},
+		{"with an old link", "GET", "/setup?token=old", "", nil, 403, []string{"this link was used before"}, []string{"<form"}, nil},
 		{"a link of markup", "GET", `/setup?token=%22%3E%3Cscript%3E`, "", nil, 200, []string{"&#34;&gt;&lt;script&gt;"}, []string{"<script>"}, nil},
 		{"created", "POST", "/setup", form(goodLink, "mia@acme.example", "Mia", "correct horse battery"), urlencoded, 200,
 			[]string{"adm_&lt;secret&gt;", "tract apply -f acme.yaml --server https://hub.example"}, []string{"<form", "correct horse"}, []string{"one-time|mia@acme.example|Mia|correct horse battery"}},
@@ -81,7 +93,7 @@ func TestSetup(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, asked := pages(t)
+			h, asked := pages(t, true)
 			res, body := call(t, h, tt.method, "http://hub.example"+tt.path, tt.body, tt.header)
 			if res.StatusCode != tt.status || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 				t.Errorf("%d %s", res.StatusCode, res.Header.Get("Content-Type"))
@@ -112,8 +124,23 @@ func TestSetup(t *testing.T) {
 	}
 }
 
+func TestHome(t *testing.T) {
+	for ready, want := range map[bool]string{true: "Ready.", false: "Not ready."} {
+		h, _ := pages(t, ready)
+		res, body := call(t, h, "GET", "http://10.0.0.1:8080/", "", nil)
+		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") || !strings.HasPrefix(res.Header.Get("Content-Security-Policy"), "default-src 'self';") {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+		for _, s := range []string{want, `href="/docs"`, "--server https://hub.example"} {
+			if !strings.Contains(body, s) {
+				t.Errorf("ready %v: the page lacks %q:\n%s", ready, s, body)
+			}
+		}
+	}
+}
+
 func TestForeignOriginIsNotShown(t *testing.T) {
-	h, _ := pages(t)
+	h, _ := pages(t, true)
 	body := url.Values{"token": {goodLink}, "email": {"a@b.example"}, "name": {"A"}, "password": {"correct horse battery"}}.Encode()
 	_, page := call(t, h, "POST", "http://hub.example/setup", body, map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"})
 	if strings.Contains(page, "evil") || !strings.Contains(page, "--server http://hub.example") {
@@ -122,7 +149,7 @@ func TestForeignOriginIsNotShown(t *testing.T) {
 }
 
 func TestAssets(t *testing.T) {
-	h, _ := pages(t)
+	h, _ := pages(t, true)
 	for path, kind := range map[string]string{"/ui/base.css": "text/css; charset=utf-8", "/ui/setup.js": "text/javascript; charset=utf-8", "/ui/icon.svg": "image/svg+xml"} {
 		res, body := call(t, h, "GET", path, "", nil)
 		if res.StatusCode != 200 || res.Header.Get("Content-Type") != kind || body == "" {
