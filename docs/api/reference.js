@@ -346,20 +346,32 @@ function picker(label, list, draw) {
   return select;
 }
 
-/** @param {Entry} entry @param {any} body */
+/**
+ * A call that works as it is copied, once the identifiers are one's own. What may
+ * be left out is only there when it narrows what is read: the condition, the
+ * cursor, the dry run or the idempotency key of an example would make it fail, or
+ * do nothing.
+ * @param {Entry} entry @param {any} body
+ */
 function curlText(entry, body) {
   const params = (entry.op.parameters ?? []).map(deref);
-  const query = params.filter((/** @type {any} */ p) => p.in === "query" && p.example !== undefined);
-  const verb = query.length ? "-G" : `-X ${entry.method.toUpperCase()}`;
-  const url = quote(location.origin + entry.path);
-  const lines = verb === "-X GET" ? [`curl ${url}`] : [`curl ${verb}`, url];
+  const path = entry.path.replace(/\{(\w+)\}/g, (all, name) => encodeURIComponent(params.find((/** @type {any} */ p) => p.in === "path" && p.name === name)?.example ?? all));
+  const reads = entry.method === "get";
+  const query = params.filter((/** @type {any} */ p) => p.in === "query" && p.example !== undefined && (p.required || reads && p.name !== "cursor"));
+  const form = mediaOf(entry.op.requestBody).type;
+  const asked = reads || query.length === 0 ? "" : `?${query.map((/** @type {any} */ p) => `${p.name}=${encodeURIComponent(p.example)}`).join("&")}`;
+  const url = quote(location.origin + path + asked);
+  const lines = reads && query.length === 0 ? [`curl ${url}`] : [reads ? "curl -G" : `curl -X ${entry.method.toUpperCase()}`, url];
   for (const key of Object.keys(entry.op.security?.[0] ?? {})) {
     const s = spec.components.securitySchemes[key];
     lines.push(s.type === "http" ? `-H "Authorization: Bearer $TOKEN"` : `-H "${s.name}: $${s.name.replace(/([a-z])([A-Z])/g, "$1_$2").replaceAll("-", "_").toUpperCase()}"`);
   }
-  for (const p of params.filter((/** @type {any} */ p) => p.in === "header" && p.example !== undefined)) lines.push(`-H ${quote(`${p.name}: ${p.example}`)}`);
-  for (const p of query) lines.push(`--data-urlencode ${quote(`${p.name}=${p.example}`)}`);
-  if (body !== undefined && entry.method !== "get") lines.push("-H 'Content-Type: application/json'", `-d ${quote(show(body))}`);
+  for (const p of params.filter((/** @type {any} */ p) => p.in === "header" && p.required && p.example !== undefined)) lines.push(`-H ${quote(`${p.name}: ${p.example}`)}`);
+  if (reads) for (const p of query) lines.push(`--data-urlencode ${quote(`${p.name}=${p.example}`)}`);
+  if (body === undefined || reads) return lines.join(" \\\n  ");
+  if (form === "multipart/form-data") for (const [name, value] of Object.entries(body)) lines.push(`-F ${quote(`${name}=${String(value).replace(/^\(the bytes of (.+)\)$/, "@$1")}`)}`);
+  else if (form === "application/x-www-form-urlencoded") for (const [name, value] of Object.entries(body)) lines.push(`--data-urlencode ${quote(`${name}=${value}`)}`);
+  else lines.push("-H 'Content-Type: application/json'", `-d ${quote(show(body))}`);
   return lines.join(" \\\n  ");
 }
 
