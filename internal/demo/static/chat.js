@@ -46,6 +46,7 @@ const suggestions = [];
 
 /** @param {ChatLine[]} lines */
 export function drawChat(lines) {
+  refusal.hidden = true; // it was about the chat as it stood before
   empty.hidden = lines.length > 0;
   keyed(chat, lines, (l) => `${l.id}-${l.from}`, draw);
   toEnd(chat);
