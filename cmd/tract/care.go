@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"tract"
 	"tract/internal/auth"
 	"tract/internal/safehttp"
 	"tract/internal/sign"
@@ -146,6 +147,7 @@ func (s *Settings) examine(ctx context.Context, st *store.Store, key []byte, add
 	add("clock", err, "synchronise the clocks (NTP); signed requests tolerate 150 s")
 	var problems []error
 	if err := st.View(ctx, func(tx *store.Tx) error {
+		problems = nil
 		es, err := tx.ListAllEndpoints()
 		if err != nil {
 			return err
@@ -153,12 +155,12 @@ func (s *Settings) examine(ctx context.Context, st *store.Store, key []byte, add
 		for _, e := range es {
 			problems = append(problems, s.lookAt(e, key))
 		}
-		if problems, err = s.externalBots(tx, key, problems); err != nil {
+		return eachClient(tx, func(c tract.Client, cfg *tract.Config) error {
+			problems = append(problems, s.externalBots(c, cfg, key)...)
+			certs, err := certificates(tx, c, cfg)
+			problems = append(problems, certs...)
 			return err
-		}
-		certs, err := s.certificates(tx)
-		problems = append(problems, certs)
-		return err
+		})
 	}); err != nil {
 		problems = append(problems, err)
 	}
@@ -195,55 +197,50 @@ func (s *Settings) lookAt(e store.Endpoint, key []byte) error {
 	return nil
 }
 
-// externalBots adds what is wrong with the bots that businesses have elsewhere.
-func (s *Settings) externalBots(tx *store.Tx, key []byte, problems []error) ([]error, error) {
-	clients, err := tx.ListClients()
-	if err != nil {
-		return problems, err
-	}
-	for _, c := range clients {
-		cfg, err := tx.Config(c.Key)
-		if err != nil {
-			return problems, err
+// externalBots says what is wrong with the bots that businesses have elsewhere.
+func (s *Settings) externalBots(c tract.Client, cfg *tract.Config, key []byte) (problems []error) {
+	for id, b := range cfg.Businesses {
+		if b.ExternalBot == nil {
+			continue
 		}
-		for id, b := range cfg.Businesses {
-			if b.ExternalBot == nil {
-				continue
-			}
-			e := store.Endpoint{Kind: "external bot", Client: c.Key, Business: id, URL: b.ExternalBot.URL, Enabled: true}
-			if b.ExternalBot.Secret != "" {
-				e.Secrets = []string{b.ExternalBot.Secret}
-			}
-			problems = append(problems, s.lookAt(e, key))
+		e := store.Endpoint{Kind: "external bot", Client: c.Key, Business: id, URL: b.ExternalBot.URL, Enabled: true}
+		if b.ExternalBot.Secret != "" {
+			e.Secrets = []string{b.ExternalBot.Secret}
 		}
+		problems = append(problems, s.lookAt(e, key))
 	}
-	return problems, nil
+	return problems
 }
 
-func (s *Settings) certificates(tx *store.Tx) (error, error) {
-	clients, err := tx.ListClients()
-	if err != nil {
-		return nil, err
-	}
-	var bad []error
-	for _, c := range clients {
-		cfg, err := tx.Config(c.Key)
-		if err != nil {
-			return nil, err
-		}
-		certs, err := tx.ListCertificates(c.Key)
-		if err != nil {
-			return nil, err
-		}
-		for _, k := range certs {
-			if t := cfg.Tools[k.Tool]; t != nil && k.RevokedAt.IsZero() {
-				if _, err := auth.ParseCertificate([]byte(k.PEM), t.FQDN, tx.Now); err != nil {
-					bad = append(bad, fmt.Errorf("certificate %s of %s: %w", k.UUID, k.Tool, err))
-				}
+// certificates says what is wrong with those that tools sign with.
+func certificates(tx *store.Tx, c tract.Client, cfg *tract.Config) (problems []error, err error) {
+	certs, err := tx.ListCertificates(c.Key)
+	for _, k := range certs {
+		if t := cfg.Tools[k.Tool]; t != nil && k.RevokedAt.IsZero() {
+			if _, err := auth.ParseCertificate([]byte(k.PEM), t.FQDN, tx.Now); err != nil {
+				problems = append(problems, fmt.Errorf("certificate %s of %s: %w", k.UUID, k.Tool, err))
 			}
 		}
 	}
-	return errors.Join(bad...), nil
+	return problems, err
+}
+
+// eachClient calls look with every client and its configuration.
+func eachClient(tx *store.Tx, look func(tract.Client, *tract.Config) error) error {
+	clients, err := tx.ListClients()
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		cfg, err := tx.Config(c.Key)
+		if err != nil {
+			return err
+		}
+		if err := look(c, cfg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func report(w io.Writer, all []finding) error {

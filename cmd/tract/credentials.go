@@ -30,14 +30,21 @@ func held(err error, advice string) error {
 // beside a server.
 const askAdministration = "stop it, or use the administration API of the running server (docs/admin.md)"
 
-// onClient runs a command on the store for one client.
-func (s *Settings) onClient(ctx context.Context, c *console, id string, fn func(*store.Store, tract.Client) error) error {
+// list prints what a client has, a row each.
+func (s *Settings) list(ctx context.Context, c *console, id string, head []string, read func(tx *store.Tx, client int64) ([][]string, error)) error {
 	return held(s.offline(ctx, c, func(_ *manifest.Service, _ *auth.Service, st *store.Store) error {
-		var client tract.Client
-		if err := st.View(ctx, func(tx *store.Tx) (err error) { client, err = tx.Client(id); return err }); err != nil {
+		var rows [][]string
+		err := st.View(ctx, func(tx *store.Tx) error {
+			client, err := tx.Client(id)
+			if err == nil {
+				rows, err = read(tx, client.Key)
+			}
 			return err
+		})
+		if err == nil {
+			table(c.out, append([][]string{head}, rows...)...)
 		}
-		return fn(st, client)
+		return err
 	}), askAdministration)
 }
 
@@ -113,17 +120,12 @@ type tokenList struct {
 }
 
 func (t *tokenList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
-		rows := [][]string{{"NAME", "SCOPES", "CREATED", "EXPIRES", "REVOKED"}}
-		err := st.View(ctx, func(tx *store.Tx) error {
-			ts, err := tx.ListTokens(client.Key)
-			for _, k := range ts {
-				rows = append(rows, []string{k.Name, strings.Join(k.Scopes, ","), day(k.CreatedAt), day(k.ExpiresAt), day(k.RevokedAt)})
-			}
-			return err
-		})
-		table(c.out, rows...)
-		return err
+	return s.list(ctx, c, t.Client, []string{"NAME", "SCOPES", "CREATED", "EXPIRES", "REVOKED"}, func(tx *store.Tx, client int64) (rows [][]string, err error) {
+		ts, err := tx.ListTokens(client)
+		for _, k := range ts {
+			rows = append(rows, []string{k.Name, strings.Join(k.Scopes, ","), day(k.CreatedAt), day(k.ExpiresAt), day(k.RevokedAt)})
+		}
+		return rows, err
 	})
 }
 
@@ -176,17 +178,12 @@ type certList struct {
 }
 
 func (t *certList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
-		rows := [][]string{{"UUID", "TOOL", "CREATED", "REVOKED"}}
-		err := st.View(ctx, func(tx *store.Tx) error {
-			cs, err := tx.ListCertificates(client.Key)
-			for _, k := range cs {
-				rows = append(rows, []string{k.UUID, string(k.Tool), day(k.CreatedAt), day(k.RevokedAt)})
-			}
-			return err
-		})
-		table(c.out, rows...)
-		return err
+	return s.list(ctx, c, t.Client, []string{"UUID", "TOOL", "CREATED", "REVOKED"}, func(tx *store.Tx, client int64) (rows [][]string, err error) {
+		cs, err := tx.ListCertificates(client)
+		for _, k := range cs {
+			rows = append(rows, []string{k.UUID, string(k.Tool), day(k.CreatedAt), day(k.RevokedAt)})
+		}
+		return rows, err
 	})
 }
 
@@ -257,17 +254,12 @@ type agentList struct {
 }
 
 func (t *agentList) Run(ctx context.Context, s *Settings, c *console) error {
-	return s.onClient(ctx, c, t.Client, func(st *store.Store, client tract.Client) error {
-		rows := [][]string{{"E-MAIL", "NAME", "ROLE", "CONCURRENCY", "TEAMS"}}
-		err := st.View(ctx, func(tx *store.Tx) error {
-			as, err := tx.ListAgents(client.Key)
-			for _, k := range as {
-				rows = append(rows, []string{k.Email, k.Name, k.Role, fmt.Sprint(k.Concurrency), strings.Join(k.Teams, ",")})
-			}
-			return err
-		})
-		table(c.out, rows...)
-		return err
+	return s.list(ctx, c, t.Client, []string{"E-MAIL", "NAME", "ROLE", "CONCURRENCY", "TEAMS"}, func(tx *store.Tx, client int64) (rows [][]string, err error) {
+		as, err := tx.ListAgents(client)
+		for _, k := range as {
+			rows = append(rows, []string{k.Email, k.Name, k.Role, fmt.Sprint(k.Concurrency), strings.Join(k.Teams, ",")})
+		}
+		return rows, err
 	})
 }
 

@@ -81,20 +81,7 @@ func TestGracefulStop(t *testing.T) {
 		const stops = 3
 		for range stops {
 			wait(300 * time.Millisecond)
-			if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 1)
-			cmd := w.cmd
-			go func() { ended <- cmd.Wait() }()
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Errorf("the server ended with %v", err)
-				}
-			case <-time.After(20 * time.Second):
-				t.Fatal("the server did not end within 20 s")
-			}
+			terminate(t, w.cmd)
 			w.cmd = nil
 			w.http.CloseIdleConnections()
 			begun := time.Now()
@@ -105,6 +92,24 @@ func TestGracefulStop(t *testing.T) {
 		w.settle(t)
 		w.check(t, stops)
 	})
+}
+
+// terminate ends a server as an operator does.
+func terminate(t *testing.T, server *exec.Cmd) {
+	t.Helper()
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the server did not end within 20 s")
+	}
 }
 
 var (

@@ -172,21 +172,11 @@ func (r *replica) kill(t *testing.T) {
 	r.cmd = nil
 }
 
-// stop ends the replica as an operator does, and says how long it took.
+// stop ends the replica in good order, and says how long it took.
 func (r *replica) stop(t *testing.T) time.Duration {
 	t.Helper()
 	begun := time.Now()
-	r.signal(t, syscall.SIGTERM)
-	ended := make(chan error, 1)
-	go func() { ended <- r.cmd.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("the replica ended with %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the replica did not end within 20 s")
-	}
+	terminate(t, r.cmd)
 	r.cmd = nil
 	return time.Since(begun)
 }

@@ -15,16 +15,8 @@ import (
 // missingTexts says which texts are named by the wording in the store and do not
 // exist, each with the first place that names it.
 func missingTexts(tx *store.Tx) (error, error) {
-	clients, err := tx.ListClients()
-	if err != nil {
-		return nil, err
-	}
 	var bad []error
-	for _, c := range clients {
-		cfg, err := tx.Config(c.Key)
-		if err != nil {
-			return nil, err
-		}
+	err := eachClient(tx, func(c tract.Client, cfg *tract.Config) error {
 		said := map[string]bool{}
 		look := func(where string, wording ...string) {
 			for _, key := range texts.Named(strings.Join(wording, " ")) {
@@ -34,11 +26,9 @@ func missingTexts(tx *store.Tx) (error, error) {
 				}
 			}
 		}
-		if err := eachWording(tx, cfg, look); err != nil {
-			return nil, err
-		}
-	}
-	return errors.Join(bad...), nil
+		return eachWording(tx, cfg, look)
+	})
+	return errors.Join(bad...), err
 }
 
 // eachWording calls look for everything of a client that may name texts.

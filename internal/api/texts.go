@@ -85,11 +85,7 @@ func (a *API) listTexts(c *adminCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	var next any
-	if len(list) > limit {
-		list = list[:limit]
-		next = web.EncodeCursor(a.CursorKey, scope, list[limit-1].Key)
-	}
+	list, next := cut(a, scope, list, limit, func(t store.Text) string { return t.Key })
 	out := make([]map[string]any, len(list))
 	for i, t := range list {
 		out[i] = textObject(t)
@@ -320,11 +316,7 @@ func (a *API) textHistory(c *adminCall) (web.Answer, error) {
 	if err != nil {
 		return web.Answer{}, err
 	}
-	var next any
-	if len(list) > limit {
-		list = list[:limit]
-		next = web.EncodeCursor(a.CursorKey, scope, strconv.FormatInt(list[limit-1].Version, 10))
-	}
+	list, next := cut(a, scope, list, limit, func(c store.TextChange) string { return strconv.FormatInt(c.Version, 10) })
 	out := make([]map[string]any, len(list))
 	for i, c := range list {
 		out[i] = map[string]any{"version": c.Version, "at": stamp(c.At), "actor": c.Actor, "via": c.Via, "from": formOrNil(c.Before), "to": formOrNil(c.After)}

@@ -45,11 +45,7 @@ func (a *API) listUnanswered(_ http.ResponseWriter, r *http.Request) (web.Answer
 	if err != nil {
 		return web.Answer{}, err
 	}
-	var next any
-	if len(page) > limit {
-		page = page[:limit]
-		next = web.EncodeCursor(a.CursorKey, scope, fmt.Sprintf("%d %d", page[limit-1].Count, page[limit-1].ID))
-	}
+	page, next := cut(a, scope, page, limit, func(g bot.Cluster) string { return fmt.Sprintf("%d %d", g.Count, g.ID) })
 	out := make([]map[string]any, len(page))
 	for i := range page {
 		out[i] = unansweredJSON(&page[i])

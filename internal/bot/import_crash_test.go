@@ -97,19 +97,8 @@ func TestImportIsKilled(t *testing.T) {
 	sets := [][]string{numbered("a", 0, 4000), append(numbered("a", 2000, 4000), numbered("b", 0, 1500)...)}
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
 		open := func() *imports {
-			s, err := store.Open(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &imports{world: &world{t: t, ctx: t.Context(), s: s}, im: bot.NewImporter(s, "", nil)}
-			w.c = conversation.New(s, "https://hub.example", nil)
-			w.update(func(tx *store.Tx) (err error) {
-				if w.client, err = tx.PutClient(tract.Client{ID: "acme", Active: true}); err != nil {
-					return err
-				}
-				return tx.PutDocument(w.client, store.KindBot, domain, "", tract.Bot{DomainName: domain, Active: true})
-			})
-			return w
+			w := started(t, o)
+			return &imports{world: w, im: bot.NewImporter(w.s, "", nil)}
 		}
 		w := open()
 		w.upload(csvOf("x", sets[0]...))
@@ -138,6 +127,25 @@ func TestImportIsKilled(t *testing.T) {
 		}
 		w.s.Close()
 	})
+}
+
+// started is a client with a bot, on a store that may know them already, and that
+// the test closes.
+func started(t *testing.T, o store.Options) *world {
+	t.Helper()
+	s, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ctx: t.Context(), s: s, c: conversation.New(s, "https://hub.example", nil)}
+	w.iva = bot.New(s, w.c, nil)
+	w.update(func(tx *store.Tx) (err error) {
+		if w.client, err = tx.PutClient(tract.Client{ID: "acme", Active: true}); err != nil {
+			return err
+		}
+		return tx.PutDocument(w.client, store.KindBot, domain, "", tract.Bot{DomainName: domain, Active: true})
+	})
+	return w
 }
 
 // child runs a test in a process of its own, which works until it is killed

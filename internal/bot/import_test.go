@@ -59,6 +59,14 @@ func (w *imports) upload(csv string, dry ...bool) string {
 
 func (w *imports) uploadTo(domain, csv string, dry bool) string {
 	w.t.Helper()
+	up := w.keep(domain, csv, dry)
+	w.update(func(tx *store.Tx) error { return w.im.Queue(tx, up) })
+	return up.ID
+}
+
+// keep stores a file for which no task is queued yet.
+func (w *imports) keep(domain, csv string, dry bool) *bot.Upload {
+	w.t.Helper()
 	sp, err := w.im.Spool(strings.NewReader(csv))
 	if err != nil {
 		w.t.Fatal(err)
@@ -68,8 +76,7 @@ func (w *imports) uploadTo(domain, csv string, dry bool) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.update(func(tx *store.Tx) error { return w.im.Queue(tx, up) })
-	return up.ID
+	return up
 }
 
 func (w *imports) work() {
@@ -367,15 +374,7 @@ func (w *imports) runnable() (t store.Task, found bool) {
 
 func TestTidy(t *testing.T) {
 	eachImports(t, func(t *testing.T, w *imports) {
-		sp, err := w.im.Spool(strings.NewReader(csvOf("x", "A")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer sp.Close()
-		up, err := w.im.Keep(w.ctx, w.client, domain, false, sp)
-		if err != nil {
-			t.Fatal(err)
-		}
+		up := w.keep(domain, csvOf("x", "A"), false)
 		if _, found := w.runnable(); found {
 			t.Fatal("a task runs whose upload was not answered")
 		}
@@ -415,15 +414,7 @@ func TestTidy(t *testing.T) {
 
 func TestDiscard(t *testing.T) {
 	eachImports(t, func(t *testing.T, w *imports) {
-		sp, err := w.im.Spool(strings.NewReader(csvOf("x", numbered("n", 0, 50_000)...)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer sp.Close()
-		up, err := w.im.Keep(w.ctx, w.client, domain, false, sp)
-		if err != nil {
-			t.Fatal(err)
-		}
+		up := w.keep(domain, csvOf("x", numbered("n", 0, 50_000)...), false)
 		w.im.Discard(w.ctx, up)
 		if w.parts(1) {
 			t.Error("its file is still there")

@@ -322,29 +322,14 @@ func TestTrainingIsKilled(t *testing.T) {
 		t.Skip("kills processes for some seconds")
 	}
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
-		open := func() *world {
-			s, err := store.Open(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &world{t: t, ctx: t.Context(), s: s, c: conversation.New(s, "https://hub.example", nil)}
-			w.iva = bot.New(s, w.c, nil)
-			w.update(func(tx *store.Tx) (err error) {
-				if w.client, err = tx.PutClient(tract.Client{ID: "acme", Active: true}); err != nil {
-					return err
-				}
-				return tx.PutDocument(w.client, store.KindBot, domain, "", tract.Bot{DomainName: domain, Active: true})
-			})
-			return w
-		}
 		for round := range 10 {
-			w := open()
+			w := started(t, o)
 			if err := bot.LoadFAQ(w.ctx, w.s, w.client, domain, []byte(csvOf("x", numbered("a", round, round+24)...))); err != nil {
 				t.Fatal(err)
 			}
 			w.s.Close()
 			child(t, "TestTrainingChild", []string{"TRACT_TEST_TRAIN_URL=" + o.URL, "TRACT_TEST_TRAIN_DIR=" + o.Dir}, time.Duration(round*30)*time.Millisecond)
-			w = open()
+			w = started(t, o)
 			w.update(func(tx *store.Tx) error { return tx.ReleaseModels() }) // as a start on SQLite, or some seconds later
 			w.preload()
 			if err := errors.Join(w.iva.Report(w.ctx), w.iva.Sweep(w.ctx)); err != nil {

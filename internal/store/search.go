@@ -47,12 +47,7 @@ func (tx *Tx) ListThreads(f ThreadFilter) (out []Thread, next *ThreadCursor, err
 	from, args := f.walk()
 	where, args := f.conditions(args)
 	args = append(args, f.Limit+1)
-	err = tx.each(func(r row) error {
-		var t Thread
-		err := scanThread(r, &t)
-		out = append(out, t)
-		return err
-	}, fmt.Sprintf(`select `+threadColumns+` from (select * from (select * %s limit %d) w %s order by active_at desc, id desc limit $%d) t join users u on u.id = t.user_id
+	out, err = list(tx, func(r row, t *Thread) error { return scanThread(r, t) }, fmt.Sprintf(`select `+threadColumns+` from (select * from (select * %s limit %d) w %s order by active_at desc, id desc limit $%d) t join users u on u.id = t.user_id
 		order by t.active_at desc, t.id desc`, from, walk, where, len(args)), args...)
 	if err != nil {
 		return nil, nil, err
@@ -105,38 +100,36 @@ func (f *ThreadFilter) people() bool {
 
 func (f *ThreadFilter) conditions(args []any) (string, []any) {
 	where := []string{`pxut not like '` + erasedPrefix + `%'`}
-	add := func(column string, v any) {
+	add := func(column, compared string, v any) {
 		args = append(args, v)
-		where = append(where, fmt.Sprintf("%s = $%d", column, len(args)))
+		where = append(where, fmt.Sprintf("%s %s $%d", column, compared, len(args)))
 	}
 	if !f.Since.IsZero() {
-		args = append(args, micros(f.Since))
-		where = append(where, fmt.Sprintf("last_entry_at >= $%d", len(args)))
+		add("last_entry_at", ">=", micros(f.Since))
 	}
 	if !f.Until.IsZero() {
-		args = append(args, micros(f.Until))
-		where = append(where, fmt.Sprintf("last_entry_at < $%d", len(args)))
+		add("last_entry_at", "<", micros(f.Until))
 	}
 	if f.State != "" {
-		add("state", string(f.State))
+		add("state", "=", string(f.State))
 	}
 	if f.Open {
 		where = append(where, `state not in ('', 'complete')`)
 	}
 	if f.Owner != "" {
-		add("owner", string(f.Owner))
+		add("owner", "=", string(f.Owner))
 	}
 	if f.Business != 0 {
-		add("business", f.Business)
+		add("business", "=", f.Business)
 	}
 	if f.Platform != 0 {
-		add("platform", f.Platform)
+		add("platform", "=", f.Platform)
 	}
 	if f.Team != "" {
-		add("team", f.Team)
+		add("team", "=", f.Team)
 	}
 	if f.Agent != "" {
-		add("agent", f.Agent)
+		add("agent", "=", f.Agent)
 	}
 	return `where ` + strings.Join(where, ` and `), args
 }
@@ -193,23 +186,23 @@ type Brief struct {
 }
 
 // ListBriefs returns the briefs of a thread's conversations.
-func (tx *Tx) ListBriefs(thread int64) (out []Brief, err error) {
-	err = tx.each(func(r row) error {
-		var b Brief
-		err := r.Scan(&b.Conversation, at(&b.At), js(&b.Body))
-		out = append(out, b)
-		return err
-	}, `select conversation, at, body from briefs where thread = $1 order by conversation`, thread)
-	return out, err
+func (tx *Tx) ListBriefs(thread int64) ([]Brief, error) {
+	return list(tx, func(r row, b *Brief) error { return r.Scan(&b.Conversation, at(&b.At), js(&b.Body)) },
+		`select conversation, at, body from briefs where thread = $1 order by conversation`, thread)
 }
 
 // ListThreadLanes returns the lanes of a thread, by endpoint.
-func (tx *Tx) ListThreadLanes(thread int64) (out []Lane, err error) {
+func (tx *Tx) ListThreadLanes(thread int64) ([]Lane, error) {
+	return list(tx, scanLane, `select `+laneColumns+` from lanes where thread = $1 order by endpoint`, thread)
+}
+
+// list reads every row of a query.
+func list[T any](tx *Tx, scan func(row, *T) error, sql string, args ...any) (out []T, err error) {
 	err = tx.each(func(r row) error {
-		var l Lane
-		err := scanLane(r, &l)
-		out = append(out, l)
+		var v T
+		err := scan(r, &v)
+		out = append(out, v)
 		return err
-	}, `select `+laneColumns+` from lanes where thread = $1 order by endpoint`, thread)
+	}, sql, args...)
 	return out, err
 }
