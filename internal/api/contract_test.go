@@ -10,13 +10,12 @@ import (
 
 	apidocs "tract/docs/api"
 	"tract/internal/apitest"
-	"tract/internal/store"
 )
 
 // The description and the server name the same endpoints: nothing is served
 // that is not described, and nothing is described that is not there.
 func TestEveryEndpointIsDescribed(t *testing.T) {
-	w := apitest.New(t, store.Options{Dir: t.TempDir()})
+	w := apitest.New(t, apitest.SQLite(t))
 	served, described := w.Server.Mux.Routes(), apitest.Described()
 	slices.Sort(served)
 	slices.Sort(described)

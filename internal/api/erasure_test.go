@@ -16,7 +16,6 @@ import (
 
 	"tract/internal/apitest"
 	"tract/internal/store"
-	"tract/internal/tracttest"
 )
 
 // erase erases a user and waits until nothing is left to do.
@@ -74,7 +73,7 @@ func markedUser(w *apitest.World) apitest.User {
 }
 
 func TestEraseUser(t *testing.T) {
-	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+	apitest.Databases(t, func(t *testing.T, o store.Options) {
 		dir := t.TempDir()
 		w := apitest.New(t, o, func(s *apitest.Settings) { s.Server.Files.Dir = dir })
 		u := markedUser(w)
@@ -197,7 +196,7 @@ func TestEraseWithdraws(t *testing.T) {
 // Messages, tools' answers and details of a user come in while it is erased:
 // each is refused or erased with it, and what comes later is a new user's.
 func TestEraseInTheMiddleOfTraffic(t *testing.T) {
-	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+	apitest.Databases(t, func(t *testing.T, o store.Options) {
 		w := apitest.New(t, o)
 		for round := range 3 {
 			u := w.ToDeskTwo()

@@ -467,7 +467,7 @@ func TestFileAborted(t *testing.T) {
 // What is uploaded goes to the disk as it comes: twenty files of 10 MiB at once
 // take little memory.
 func TestFileMemory(t *testing.T) {
-	w := apitest.New(t, store.Options{Dir: t.TempDir()}, func(s *apitest.Settings) { s.Server.Files.Dir = t.TempDir() })
+	w := apitest.New(t, apitest.SQLite(t), func(s *apitest.Settings) { s.Server.Files.Dir = t.TempDir() })
 	u := w.User()
 	for client, domain := range map[string]string{"acme": "acme_faq", "other": "other_faq"} { // nothing else is at work
 		key := w.ClientKey(client)
@@ -514,7 +514,7 @@ func (letters) Read(b []byte) (int, error) {
 
 // A link ends.
 func TestFileLinkEnds(t *testing.T) {
-	w := apitest.New(t, store.Options{Dir: t.TempDir()}, func(s *apitest.Settings) { s.Server.Files.Dir = t.TempDir() })
+	w := apitest.New(t, apitest.SQLite(t), func(s *apitest.Settings) { s.Server.Files.Dir = t.TempDir() })
 	u := w.User()
 	link := path(w, upload(w, append(fieldsOf(u, 52, ""), fileOf("a.csv", "a"))).Want(t, 200).Text("file_url"))
 	id, _, _ := strings.Cut(strings.TrimPrefix(link, "/files/"), "?")

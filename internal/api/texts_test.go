@@ -102,7 +102,7 @@ func TestTextsAPI(t *testing.T) {
 }
 
 func TestTextPages(t *testing.T) {
-	w := apitest.New(t, store.Options{Dir: t.TempDir()})
+	w := apitest.New(t, apitest.SQLite(t))
 	for i := range 7 {
 		putText(w, fmt.Sprintf("p.%d", i), "x")
 		putText(w, fmt.Sprintf("q.%d", i), "x")
@@ -280,7 +280,7 @@ func (f writing) Write(b []byte) (int, error) { return f(b) }
 
 // A file says what its wording names in vain, and what of a text it changed.
 func TestTextsInAManifest(t *testing.T) {
-	w := apitest.New(t, store.Options{Dir: t.TempDir()})
+	w := apitest.New(t, apitest.SQLite(t))
 	a := texting("POST", "/api/manifest/", m{"name": "f", "env": m{}, "files": m{}, "manifest": "version: 1\nclients:\n  - id: small\n    texts: {a: {en: '{{text:b}}', de: x}}\n"})(w, apitest.User{}).Want(t, 200)
 	if a.Text("warnings.0") != "small/text/a names the text b, which does not exist: it is shown as written" {
 		t.Errorf("applied: %s", a)

@@ -11,7 +11,6 @@ import (
 	"tract/internal/apitest"
 	"tract/internal/clock"
 	"tract/internal/store"
-	"tract/internal/tracttest"
 )
 
 const (
@@ -125,7 +124,7 @@ func TestTransferChecks(t *testing.T) {
 // shifted runs a test once per engine in a world whose clock can be moved on.
 func shifted(t *testing.T, test func(t *testing.T, w *apitest.World, advance func(time.Duration))) {
 	t.Helper()
-	tracttest.Engines(t, func(t *testing.T, o store.Options) {
+	apitest.Databases(t, func(t *testing.T, o store.Options) {
 		var ahead atomic.Int64
 		o.Now = func() time.Time { return clock.System().Add(time.Duration(ahead.Load())) }
 		w := apitest.New(t, o, func(s *apitest.Settings) { s.Server.Now = o.Now })

@@ -73,10 +73,23 @@ type shared struct {
 // Engines runs a test once per database engine, each in a world of its own.
 func Engines(t *testing.T, test func(t *testing.T, w *World), change ...func(*Settings)) {
 	t.Helper()
-	tracttest.Engines(t, func(t *testing.T, o store.Options) { test(t, New(t, o, change...)) })
+	Databases(t, func(t *testing.T, o store.Options) { test(t, New(t, o, change...)) })
 }
 
-// New starts a world on a fresh database and ends it with the test.
+// Databases runs a test once per engine with the options of a fresh database.
+func Databases(t *testing.T, test func(t *testing.T, o store.Options)) {
+	t.Helper()
+	tracttest.EnginesPrepared(t, taught, test)
+}
+
+// SQLite gives the options of a fresh database where one engine will do.
+func SQLite(t *testing.T) store.Options {
+	t.Helper()
+	return tracttest.Prepared(t, "sqlite", taught)
+}
+
+// New starts a world on a fresh database and ends it with the test. It begins
+// sooner on one of Databases.
 func New(t *testing.T, o store.Options, change ...func(*Settings)) *World {
 	t.Helper()
 	w := &World{T: t, Token: "acme-" + rand.Text(), OtherToken: "other-" + rand.Text(), AdminToken: "admin-" + rand.Text(),
@@ -84,7 +97,7 @@ func New(t *testing.T, o store.Options, change ...func(*Settings)) *World {
 	w.One, w.Two, w.Channel = newReceiver(t, "desk-one"), newReceiver(t, "desk-two"), newReceiver(t, "channel")
 	w.Store = tracttest.Open(t, o)
 	s := Settings{Server: server.Config{
-		Store: w.Store, SecretKey: bytes.Repeat([]byte{7}, 32), AdminToken: sign.Secret(w.AdminToken), AllowPrivate: true, HookTimeout: 2 * time.Second,
+		Store: w.Store, SecretKey: secretKey(), AdminToken: sign.Secret(w.AdminToken), AllowPrivate: true, HookTimeout: 2 * time.Second,
 		Ladder:    []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond, 160 * time.Millisecond, 160 * time.Millisecond, 160 * time.Millisecond},
 		RateLimit: -1, Files: files.Settings{Dir: t.TempDir()}, Version: "test", Name: "apitest", Now: clock.System, Log: slog.New(slog.DiscardHandler),
 	}}
@@ -103,6 +116,8 @@ func New(t *testing.T, o store.Options, change ...func(*Settings)) *World {
 	w.Until("the server is ready", func(*store.Tx) (bool, error) { return w.Call("GET", "/readyz", nil).Status == http.StatusOK, nil })
 	return w
 }
+
+func secretKey() []byte { return bytes.Repeat([]byte{7}, 32) }
 
 func (w *World) run(s *Settings) {
 	t := w.T

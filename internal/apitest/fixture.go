@@ -13,9 +13,15 @@ import (
 	"fmt"
 	"math/big"
 	"sync"
+	"testing"
 	"time"
 
 	"tract/internal/clock"
+	"tract/internal/files"
+	"tract/internal/manifest"
+	"tract/internal/server"
+	"tract/internal/store"
+	"tract/internal/tracttest"
 )
 
 // identity is what proves a tool.
@@ -41,6 +47,26 @@ func newIdentity(fqdn, uuid string, key crypto.Signer) *identity {
 	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
 	return &identity{key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), uuid, fqdn}
 }
+
+// taught is a store in which the fixture's bots have learnt and been reviewed,
+// which takes longer than most tests. All else of the fixture is each world's own.
+var taught = &tracttest.Preparation{Name: "taught", Fill: func(t *testing.T, s *store.Store) {
+	srv, err := server.New(server.Config{Store: s, SecretKey: secretKey(), Files: files.Settings{Dir: t.TempDir()}, Now: clock.System})
+	if err != nil {
+		t.Fatalf("make a server for the template: %v", err)
+	}
+	w := &World{T: t, Server: srv}
+	w.Apply(fmt.Sprintf("version: 1\nclients:\n  - {id: acme, name: Acme Stores, bots: [%s]}\n  - {id: other, name: Other Ltd, bots: [%s]}\n", acmeBot, otherBot), manifest.Flags{})
+	if err := errors.Join(srv.Bot.Preload(t.Context()), srv.Bot.Report(t.Context())); err != nil {
+		t.Fatalf("teach the bots: %v", err)
+	}
+}}
+
+// The bots of the fixture that have steps.
+const (
+	acmeBot  = `{domain_name: acme_faq, language: en, welcome: "", bot_break: "` + BotBreak + `", handover: "` + Handover + `", faq: ./faq.csv}`
+	otherBot = `{domain_name: other_faq, language: en, faq: ./faq.csv}`
+)
 
 const faq = `node_name,question,answer
 Opening hours,"when are you open|what are your opening hours|are you open on sunday","We are open Mon to Fri, 9 to 18h."
@@ -89,7 +115,7 @@ clients:
       - {name: main, value: %[1]q}
       - {name: narrow, value: "%[1]s-narrow", scopes: [faq]}
     bots:
-      - {domain_name: acme_faq, language: en, welcome: "", bot_break: %[6]q, handover: %[7]q, faq: ./faq.csv}
+      - %[6]s
       - {domain_name: acme_import, language: en}
     desk: {enabled: true, assignment: balanced}
     teams: [{name: Support}, {name: Billing}, {name: Closed, active: false}]
@@ -106,8 +132,8 @@ clients:
   - id: other
     name: Other Ltd
     tokens: [{name: main, value: %[8]q}]
-    bots: [{domain_name: other_faq, language: en, faq: ./faq.csv}]
+    bots: [%[7]s]
     businesses:
       - {id: 900, name: Other, bot: other_faq, channels: [{platform: webhook, url: %[5]q, secret: %[9]s}]}
-`, w.Token, ids["desk-one"].uuid, ids["desk-two"].uuid, hook, w.Channel.URL("/other"), BotBreak, Handover, w.OtherToken, OtherSecret)
+`, w.Token, ids["desk-one"].uuid, ids["desk-two"].uuid, hook, w.Channel.URL("/other"), acmeBot, otherBot, w.OtherToken, OtherSecret)
 }

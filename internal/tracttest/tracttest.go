@@ -40,43 +40,87 @@ func Stores(t *testing.T, test func(t *testing.T, s *store.Store)) {
 // tests that open it themselves.
 func Engines(t *testing.T, test func(t *testing.T, o store.Options)) {
 	t.Helper()
+	EnginesPrepared(t, nil, test)
+}
+
+// EnginesPrepared is Engines on databases that begin with a preparation.
+func EnginesPrepared(t *testing.T, p *Preparation, test func(t *testing.T, o store.Options)) {
+	t.Helper()
 	for _, e := range engines {
-		t.Run(e, func(t *testing.T) { test(t, Fresh(t, e)) })
+		t.Run(e, func(t *testing.T) { test(t, Prepared(t, e, p)) })
 	}
 }
 
 // Fresh gives the options of a new database on an engine.
 func Fresh(t *testing.T, engine string) store.Options {
 	t.Helper()
-	if engine == "sqlite" {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "tract.db"), emptySQLite(t), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return store.Options{Dir: dir, Verify: true}
-	}
-	return store.Options{URL: PostgresURL(t)}
+	return Prepared(t, engine, nil)
 }
 
-// emptySQLite is a migrated SQLite store, made once.
-func emptySQLite(t *testing.T) []byte {
+// Preparation is what a test's database begins with.
+type Preparation struct {
+	Name string // in small letters, one of its kind
+	Fill func(t *testing.T, s *store.Store)
+}
+
+// Prepared gives the options of a new database on an engine that begins with what
+// a preparation filled it with: once a process, after which it is copied. nil is
+// an empty store.
+func Prepared(t *testing.T, engine string, p *Preparation) store.Options {
 	t.Helper()
-	template.Lock()
-	defer template.Unlock()
-	if sqliteTemplate == nil {
-		dir := t.TempDir()
-		s, err := store.Open(context.Background(), store.Options{Dir: dir})
-		if err == nil {
-			err = s.Close()
+	if engine == "sqlite" {
+		return copySQLite(t, p)
+	}
+	return store.Options{URL: copyPostgres(t, p)}
+}
+
+func copySQLite(t *testing.T, p *Preparation) store.Options {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "tract.db"), templateSQLite(t, p), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return store.Options{Dir: dir, Verify: true}
+}
+
+// templateSQLite is the file of a prepared store.
+func templateSQLite(t *testing.T, p *Preparation) []byte {
+	t.Helper()
+	return made(p.named("sqlite"), func() []byte {
+		o := store.Options{Dir: t.TempDir()}
+		if p != nil {
+			o = copySQLite(t, nil)
 		}
+		p.fill(t, o)
+		file, err := os.ReadFile(filepath.Join(o.Dir, "tract.db"))
 		if err != nil {
-			t.Fatalf("migrate the template: %v", err)
-		}
-		if sqliteTemplate, err = os.ReadFile(filepath.Join(dir, "tract.db")); err != nil {
 			t.Fatal(err)
 		}
+		return file
+	})
+}
+
+// named tells templates apart.
+func (p *Preparation) named(where string) string {
+	if p == nil {
+		return where
 	}
-	return sqliteTemplate
+	return where + " " + p.Name
+}
+
+// fill migrates a store and prepares it.
+func (p *Preparation) fill(t *testing.T, o store.Options) {
+	t.Helper()
+	s, err := store.Open(context.Background(), o)
+	if err != nil {
+		t.Fatalf("open the template: %v", err)
+	}
+	if p != nil {
+		p.Fill(t, s)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("close the template: %v", err)
+	}
 }
 
 // Open opens a store and closes it when the test ends.
@@ -122,14 +166,30 @@ func (c *Clock) Advance(d time.Duration) {
 
 var (
 	databases atomic.Int64
-	template  sync.Mutex // held while a template is made
-	templates = map[string]string{}
-
-	sqliteTemplate []byte
+	templates sync.Map // by name, *template
 )
 
-// PostgresURL makes a fresh, migrated database and gives its URL.
-func PostgresURL(t *testing.T) string {
+// template is made by the first who needs it.
+type template struct {
+	mu    sync.Mutex // held while it is made
+	value any
+}
+
+// made gives a template, which make makes unless it is there. A make that fails
+// the test is tried again by the next.
+func made[T any](name string, make func() T) T {
+	v, _ := templates.LoadOrStore(name, &template{})
+	tpl := v.(*template)
+	tpl.mu.Lock()
+	defer tpl.mu.Unlock()
+	if tpl.value == nil {
+		tpl.value = make()
+	}
+	return tpl.value.(T)
+}
+
+// copyPostgres makes a fresh, prepared database and gives its URL.
+func copyPostgres(t *testing.T, p *Preparation) string {
 	t.Helper()
 	server, err := postgresServer()
 	if err != nil {
@@ -138,34 +198,31 @@ func PostgresURL(t *testing.T) string {
 		}
 		t.Skipf("NOT RUN ON POSTGRESQL: %v (set TRACT_TEST_POSTGRES or install PostgreSQL)", err)
 	}
-	ctx := context.Background()
-	tpl := templateOf(t, ctx, server)
+	from := templatePostgres(t, server, p)
 	name := fmt.Sprintf("tract_test_%d_%d", os.Getpid(), databases.Add(1))
-	admin(t, ctx, server, "create database "+name+" template "+tpl)
-	t.Cleanup(func() { admin(t, ctx, server, "drop database if exists "+name+" with (force)") })
+	admin(t, server, "create database "+name+" template "+from)
+	t.Cleanup(func() { admin(t, server, "drop database if exists "+name+" with (force)") })
 	return database(server, name)
 }
 
-func templateOf(t *testing.T, ctx context.Context, server string) string {
-	template.Lock()
-	defer template.Unlock()
-	if name := templates[server]; name != "" {
+// templatePostgres is the name of a prepared database.
+func templatePostgres(t *testing.T, server string, p *Preparation) string {
+	t.Helper()
+	return made(p.named(server), func() string {
+		name, from := fmt.Sprintf("tract_template_%d", os.Getpid()), "template1"
+		if p != nil {
+			name, from = name+"_"+p.Name, templatePostgres(t, server, nil)
+		}
+		admin(t, server, "drop database if exists "+name)
+		admin(t, server, "create database "+name+" template "+from)
+		p.fill(t, store.Options{URL: database(server, name)})
 		return name
-	}
-	name := fmt.Sprintf("tract_template_%d", os.Getpid())
-	admin(t, ctx, server, "drop database if exists "+name)
-	admin(t, ctx, server, "create database "+name)
-	s, err := store.Open(ctx, store.Options{URL: database(server, name)})
-	if err != nil {
-		t.Fatalf("migrate the template database: %v", err)
-	}
-	s.Close()
-	templates[server] = name
-	return name
+	})
 }
 
-func admin(t *testing.T, ctx context.Context, server, sql string) {
+func admin(t *testing.T, server, sql string) {
 	t.Helper()
+	ctx := context.Background()
 	c, err := pgx.Connect(ctx, server)
 	if err != nil {
 		t.Fatalf("connect to PostgreSQL: %v", err)
