@@ -322,7 +322,7 @@ func (w *world) empty() {
 func bubble(t *testing.T, threads int, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, tracttest.Open(t, store.Options{Dir: memoryDir(t)}), threads)
+		w := newWorld(t, tracttest.Open(t, tracttest.SQLiteIn(t, memoryDir(t))), threads)
 		w.bubbled = true
 		test(t, w)
 	})

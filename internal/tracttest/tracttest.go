@@ -69,14 +69,19 @@ type Preparation struct {
 func Prepared(t *testing.T, engine string, p *Preparation) store.Options {
 	t.Helper()
 	if engine == "sqlite" {
-		return copySQLite(t, p)
+		return copySQLite(t, p, t.TempDir())
 	}
 	return store.Options{URL: copyPostgres(t, p)}
 }
 
-func copySQLite(t *testing.T, p *Preparation) store.Options {
+// SQLiteIn is Fresh in a folder of the test's choice.
+func SQLiteIn(t *testing.T, dir string) store.Options {
 	t.Helper()
-	dir := t.TempDir()
+	return copySQLite(t, nil, dir)
+}
+
+func copySQLite(t *testing.T, p *Preparation, dir string) store.Options {
+	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "tract.db"), templateSQLite(t, p), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +94,7 @@ func templateSQLite(t *testing.T, p *Preparation) []byte {
 	return made(p.named("sqlite"), func() []byte {
 		o := store.Options{Dir: t.TempDir()}
 		if p != nil {
-			o = copySQLite(t, nil)
+			o = copySQLite(t, nil, o.Dir)
 		}
 		p.fill(t, o)
 		file, err := os.ReadFile(filepath.Join(o.Dir, "tract.db"))
