@@ -371,6 +371,8 @@ func (d *Dispatcher) appended(a *store.Append) {
 	}
 	if a.Tool != "" && a.DeliverySeq == 0 {
 		d.meet(l, introduction{a.Lane.Thread, string(a.Tool)})
+	} else {
+		d.join(l, &a.Delivery)
 	}
 	d.offer(l)
 }

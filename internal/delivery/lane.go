@@ -258,7 +258,7 @@ func (d *Dispatcher) begin(l *lane) {
 		return
 	}
 	if meeting := d.mustWait(l); meeting != nil {
-		meeting.waiting = append(meeting.waiting, l)
+		meeting.wait(l)
 		return
 	}
 	l.restart()

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tract/internal/store"
@@ -27,6 +28,21 @@ func (d *Dispatcher) meet(l *lane, of introduction) {
 	}
 	l.meeting = &meeting{of: of, lane: l}
 	d.meetings[of] = l.meeting
+}
+
+// join queues a lane behind a meeting when its first delivery is appended, not
+// when it could be sent: which endpoint is read first must not decide the order.
+func (d *Dispatcher) join(l *lane, first *store.Delivery) {
+	m := d.meetings[introduction{l.key.Thread, string(first.Tool)}]
+	if m != nil && m.lane != l && l.known && l.done == 0 && introduces(first) {
+		m.wait(l)
+	}
+}
+
+func (m *meeting) wait(l *lane) {
+	if !slices.Contains(m.waiting, l) {
+		m.waiting = append(m.waiting, l)
+	}
 }
 
 // mustWait: a tool's first message waits for one attempt to introduce its user.
@@ -58,6 +74,9 @@ func (d *Dispatcher) introduced(l *lane) {
 	for len(m.waiting) > 0 {
 		next := m.waiting[0]
 		m.waiting = m.waiting[1:]
+		if d.lanes[next.key] != next {
+			continue // forgotten while it waited
+		}
 		if next.meeting == nil && next.open() && next.ep.usable() && next.done == 0 && next.attempt == 0 && len(next.queue) > 0 && introduces(&next.queue[0]) {
 			next.meeting, m.lane = m, next
 			d.offer(next)
