@@ -55,10 +55,12 @@ type hint struct {
 	Tasks     bool    `json:"tasks,omitempty"`
 	Lanes     bool    `json:"lanes,omitempty"`
 	Missed    bool    `json:"missed,omitempty"` // it is too much to tell, or something was not told
+
+	Withdrawn []LaneKey `json:"withdrawn,omitempty"`
 }
 
 func (h *hint) empty() bool {
-	return len(h.Endpoints) == 0 && len(h.Configs) == 0 && !h.Jobs && !h.Tasks && !h.Lanes && !h.Missed
+	return len(h.Endpoints) == 0 && len(h.Configs) == 0 && !h.Jobs && !h.Tasks && !h.Lanes && !h.Missed && len(h.Withdrawn) == 0
 }
 
 func (h *hints) init(s *Store, conf *pgx.ConnConfig, pool *pgxpool.Pool) {
@@ -76,23 +78,24 @@ func (h *hints) Aborted([]LaneKey)   {}
 
 // Committed notes what others should hear of a commit.
 func (h *hints) Committed(c *Commit) {
-	if c.elsewhere || len(c.Endpoints) == 0 && len(c.Configs) == 0 && !c.Jobs && !c.Tasks && !c.Lanes {
+	if c.elsewhere || len(c.Endpoints) == 0 && len(c.Configs) == 0 && !c.Jobs && !c.Tasks && !c.Lanes && len(c.Withdrawn) == 0 {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n, waits := &h.next, !h.next.empty()
 	n.Endpoints, n.Configs = union(n.Endpoints, c.Endpoints), union(n.Configs, c.Configs)
+	n.Withdrawn = union(n.Withdrawn, c.Withdrawn)
 	n.Jobs, n.Tasks, n.Lanes = n.Jobs || c.Jobs, n.Tasks || c.Tasks, n.Lanes || c.Lanes
 	if !waits && h.wake != nil {
 		h.wake()
 	}
 }
 
-func union(a, b []int64) []int64 {
-	for _, id := range b {
-		if !slices.Contains(a, id) {
-			a = append(a, id)
+func union[T comparable](a, b []T) []T {
+	for _, v := range b {
+		if !slices.Contains(a, v) {
+			a = append(a, v)
 		}
 	}
 	return a
@@ -262,6 +265,6 @@ func (h *hints) hear(payload string) {
 		n = hint{Missed: true}
 	}
 	if !n.empty() {
-		h.s.committed(&Commit{Endpoints: n.Endpoints, Configs: n.Configs, Jobs: n.Jobs, Tasks: n.Tasks, Lanes: n.Lanes, Missed: n.Missed, elsewhere: true})
+		h.s.committed(&Commit{Endpoints: n.Endpoints, Configs: n.Configs, Jobs: n.Jobs, Tasks: n.Tasks, Lanes: n.Lanes, Withdrawn: n.Withdrawn, Missed: n.Missed, elsewhere: true})
 	}
 }

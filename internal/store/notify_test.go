@@ -97,6 +97,15 @@ func TestHints(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard.until(t, "a command's change", func(c store.Commit) bool { return len(c.Configs) == 1 })
+	// What others hold of it in memory is not to be sent any more.
+	update(t, one, func(tx *store.Tx) error {
+		l, err := tx.LockThread(w.thread)
+		if err != nil {
+			return err
+		}
+		return tx.InsertErasure("era_1", l.User, []*store.Locked{l}, []byte("subject"))
+	})
+	heard.until(t, "an erased user's lane", func(c store.Commit) bool { return slices.Equal(c.Withdrawn, []store.LaneKey{w.k}) })
 }
 
 // Many changes in a short time are one hint, and too many are told as such.
