@@ -162,7 +162,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			return nil
 		case <-sweeps.C:
 			d.look(ctx)
-			d.closeLanes(ctx, closeAfter)
+			d.closeLanes(ctx)
 		case <-d.nudge:
 			d.sweep(ctx)
 		case <-d.kick:
@@ -246,9 +246,6 @@ func (d *Dispatcher) stop(marker *sync.WaitGroup) {
 	d.mu.Unlock()
 	token(d.marked)
 	marker.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	d.closeLanes(ctx, 0)
 }
 
 func (d *Dispatcher) stopped() bool {

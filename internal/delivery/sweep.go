@@ -148,9 +148,9 @@ func (d *Dispatcher) closeOrphans(ctx context.Context) {
 }
 
 // closeLanes tells the store of lanes in which nothing waits, and has not for a
-// while. That may be late or not at all: who reads open lanes looks what waits.
-func (d *Dispatcher) closeLanes(ctx context.Context, after time.Duration) {
-	before := d.cfg.Now().Add(-after)
+// while. That may be late, or left to others: who reads open lanes looks what waits.
+func (d *Dispatcher) closeLanes(ctx context.Context) {
+	before := d.cfg.Now().Add(-closeAfter)
 	var idle []store.LaneKey
 	d.mu.Lock()
 	for k, since := range d.settled {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The store hears that nothing waits in a lane when that is so for a while, and
-// when the process ends; a lane that is busy stays open.
+// The store hears that nothing waits in a lane when that is so for a while; a lane
+// that is busy stays open, and what a process left open is closed by the next.
 func TestLanesAreClosed(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
 		w.net.host("tool", answer(200, ""))
@@ -31,6 +31,9 @@ func TestLanesAreClosed(t *testing.T) {
 		if err := w.stop(); err != nil {
 			t.Error(err)
 		}
-		open("after the end", false)
+		open("left to the next", true)
+		w.run()
+		pass(time.Second)
+		open("by the next", false)
 	})
 }

@@ -240,7 +240,7 @@ const (
 // orphans are an enabled endpoint's open lanes whose owner is dead.
 type orphans struct{ endpoint, owner int64 }
 
-func (tx *Tx) orphans() (out []orphans, err error) {
+func (tx *Tx) listOrphans() (out []orphans, err error) {
 	err = tx.each(func(r row) error {
 		var o orphans
 		err := r.Scan(&o.endpoint, &o.owner)
@@ -253,7 +253,7 @@ func (tx *Tx) orphans() (out []orphans, err error) {
 // ClaimLanes takes lanes of enabled endpoints in which something waits and whose
 // owner is dead. The dead stay dead: who was given up registers anew.
 func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
-	pairs, err := tx.orphans()
+	pairs, err := tx.listOrphans()
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (tx *Tx) ClaimLanes(limit int) (out []Lane, err error) {
 // CloseOrphans closes lanes that dead owners left open, up to a limit, and says
 // how many.
 func (tx *Tx) CloseOrphans(limit int) (closed int, err error) {
-	pairs, err := tx.orphans()
+	pairs, err := tx.listOrphans()
 	if err != nil {
 		return 0, err
 	}
