@@ -169,6 +169,9 @@ func (p *past) chosen(text string, books []*phrasebook) string {
 }
 
 func choicesOf(body string) []hsl.Choice {
+	if !hsl.MayOffer(body) { // most do not, and each turn looks at many
+		return nil
+	}
 	e, err := hsl.Parse([]byte(body))
 	if err != nil {
 		return nil

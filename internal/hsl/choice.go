@@ -1,5 +1,7 @@
 package hsl
 
+import "strings"
+
 // Choice is something the user may pick to say.
 type Choice struct {
 	Caption string // what is on the button
@@ -40,6 +42,11 @@ func (e Element) Choices() []Choice {
 		}
 	}
 	return choices
+}
+
+// MayOffer is false of a body that surely has no choices, without parsing it.
+func MayOffer(body string) bool {
+	return strings.Contains(body, "quick_replies") || strings.Contains(body, "items") || strings.Contains(body, `\u`)
 }
 
 // says reports whether choosing a sends a text.

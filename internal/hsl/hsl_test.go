@@ -306,6 +306,12 @@ func TestChoices(t *testing.T) {
 		if d := cmp.Diff(want[tt.name], e.Choices()); d != "" {
 			t.Errorf("%s: %s", tt.name, d)
 		}
+		if !hsl.MayOffer(tt.raw) && want[tt.name] != nil {
+			t.Errorf("%s is said to offer nothing", tt.name)
+		}
+	}
+	if hsl.MayOffer(hsl.Text("Track my order").Body()) {
+		t.Error("a plain text is said to offer something")
 	}
 	if c := (hsl.Element{}).Choices(); c != nil {
 		t.Errorf("the zero element offers %v", c)
@@ -357,6 +363,7 @@ func FuzzParse(f *testing.F) {
 	for _, tt := range elements {
 		f.Add([]byte(tt.raw))
 	}
+	f.Add([]byte(`{"text":"a","type":"TEXT","data":{"quick\u005freplies":[{"actionable_text":"b","type":"TEXT_ONLY"}]}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := hsl.Parse(raw)
 		if err != nil {
@@ -370,6 +377,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if !bytes.Equal(e.Raw, raw) || e.Type == "" || e.Transcript() == "" {
 			t.Fatalf("%q became %+v", raw, e)
+		}
+		if len(e.Choices()) > 0 && !hsl.MayOffer(string(raw)) {
+			t.Fatalf("%q is said to offer nothing", raw)
 		}
 		for _, c := range e.Choices() {
 			if c.Message == "" && c.Caption != "" {
