@@ -59,6 +59,7 @@ type question struct {
 	language []string  // the bot's, then the user's
 	textOnly bool      // the user's platform shows no quick replies
 	past     past      // of this conversation
+	longer   bool      // than what was read of it
 	first    bool      // nobody but the user has written in it
 
 	external *tract.ExternalBot // answers instead of the steps; nil = they do
@@ -77,7 +78,7 @@ func (b *IVA) Turn(ctx context.Context, payload []byte, lane store.LaneKey, seq 
 	answer, r := b.answer(ctx, q)
 	var brief map[string]any
 	if r.handoff != "" {
-		brief = b.brief(q, r.guesses)
+		brief = b.brief(ctx, q, r.guesses)
 	}
 	err = b.Conversation.Answer(ctx, q.Turn, answer, brief, r.keep(q))
 	if tract.KindOf(err) != tract.KindNotFound {
@@ -92,8 +93,12 @@ func (b *IVA) Turn(ctx context.Context, payload []byte, lane store.LaneKey, seq 
 	})
 }
 
-// recentMessages is how much of a conversation the bot looks at.
-const recentMessages = 50
+// How much of a conversation the bot looks at: to answer, and to tell the human
+// who takes over. Reading it is half of what a turn costs.
+const (
+	recentMessages = 20
+	briefMessages  = 50
+)
 
 // read gathers what the answer depends on, in one snapshot. What is gone or
 // cannot be read is missing in the question; only a failing store is an error.
@@ -147,7 +152,8 @@ func (b *IVA) fill(tx *store.Tx, q *question) error {
 	if err != nil {
 		return err
 	}
-	q.kind, q.past, q.first = e.MessageType, pastOf(recent), len(recent) < recentMessages
+	q.kind, q.past, q.longer = e.MessageType, pastOf(recent), len(recent) == recentMessages
+	q.first = !q.longer
 	for i := range recent {
 		q.first = q.first && recent[i].Sender == tract.SenderCEU
 	}
@@ -259,8 +265,8 @@ func (b *IVA) find(ctx context.Context, q *question) (r reply, err error) {
 
 // brief is what the bot can tell the human who takes over. What the
 // conversation knows by itself is added there.
-func (b *IVA) brief(q *question, guesses []guess) map[string]any {
-	out := map[string]any{"steps_shown": b.shown(q)}
+func (b *IVA) brief(ctx context.Context, q *question, guesses []guess) map[string]any {
+	out := map[string]any{"steps_shown": b.shown(ctx, q)}
 	if guesses != nil {
 		out["guesses"] = guesses
 	}
@@ -274,14 +280,26 @@ func (b *IVA) brief(q *question, guesses []guess) map[string]any {
 
 // shown names the steps whose answers the user has seen, as far as the present
 // model knows them.
-func (b *IVA) shown(q *question) []string {
+func (b *IVA) shown(ctx context.Context, q *question) []string {
 	names := []string{}
 	m := b.models.now(q.key())
 	if m == nil {
 		return names
 	}
+	written := q.past.written
+	if q.longer {
+		if err := b.Store.View(ctx, func(tx *store.Tx) error {
+			recent, err := tx.ListRecentMessages(q.Thread, q.Conversation, 0, briefMessages)
+			if err == nil {
+				written = pastOf(recent).written
+			}
+			return err
+		}); err != nil { // the hand-over does not wait for it
+			b.Log.Warn("brief is short", "thread", q.Thread, "error", err)
+		}
+	}
 	seen := map[string]bool{}
-	for _, template := range q.past.written {
+	for _, template := range written {
 		if name, ok := m.stepOf[template]; ok && !seen[name] {
 			seen[name] = true
 			names = append(names, name)
