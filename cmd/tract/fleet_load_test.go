@@ -273,6 +273,7 @@ func (f *fleet) known(path string, body any, header map[string]string) (int, map
 func (f *fleet) checkAll(t *testing.T, faults int) {
 	t.Helper()
 	f.settle(t)
+	f.empty(t)
 	f.check(t, faults)
 	f.checkLog(t)
 	f.checkOwners(t)
@@ -288,6 +289,22 @@ func (f *fleet) checkAll(t *testing.T, faults int) {
 	defer f.mu.Unlock()
 	for _, s := range f.strange {
 		t.Error(s)
+	}
+}
+
+// empty waits until nothing is queued, also of what was committed and not
+// acknowledged: whoever asked for it met a fault, and its delivery may wait until
+// it is certain what came of the commit.
+func (f *fleet) empty(t *testing.T) {
+	t.Helper()
+	queued := -1
+	for deadline := time.Now().Add(60 * time.Second); queued != 0; wait(50 * time.Millisecond) {
+		if err := f.sql.QueryRow(t.Context(), `select count(*) from lanes where last > done`).Scan(&queued); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("something waits in %d lanes after a minute", queued)
+		}
 	}
 }
 
