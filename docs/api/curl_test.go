@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,24 +12,13 @@ import (
 	"github.com/chromedp/chromedp"
 
 	apidocs "tract/docs/api"
+	"tract/internal/tracttest"
 )
 
 // The calls that the page offers to be copied, as a browser shows them.
 func shownCalls(t *testing.T) []string {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" && os.Getenv("TRACT_TEST_ALL") == "1" {
-		t.Fatal("a browser is needed: install chromium")
-	}
-	if path == "" {
-		t.Skip("NOT RUN IN A BROWSER: there is no chromium, chromium-browser or google-chrome")
-	}
+	path := tracttest.Browser(t)
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, kind := apidocs.HTML(), "text/html; charset=utf-8"
 		if asset, assetKind, ok := apidocs.Asset(strings.TrimPrefix(r.URL.Path, "/docs/")); ok {

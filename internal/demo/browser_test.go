@@ -2,8 +2,6 @@ package demo_test
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -11,27 +9,13 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"tract/internal/demo"
+	"tract/internal/tracttest"
 )
-
-// chromium finds a browser; without one the test says so loudly.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("TRACT_TEST_ALL") == "1" {
-		t.Fatal("a browser is needed: install chromium")
-	}
-	t.Skip("NOT RUN IN A BROWSER: there is no chromium, chromium-browser or google-chrome")
-	return ""
-}
 
 // TestInBrowser drives the page as a visitor does and listens for what the
 // browser complains about.
 func TestInBrowser(t *testing.T) {
-	path := chromium(t)
+	path := tracttest.Browser(t)
 	url := show(t, demo.Config{})
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1440, 900))

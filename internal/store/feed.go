@@ -14,16 +14,10 @@ import (
 // written with every delivery.
 
 // toolLanes are a thread's lanes to a tool's hooks, also to those removed.
-func (tx *Tx) toolLanes(thread int64, tool tract.ReceiverID) (out []Lane, err error) {
-	err = tx.each(func(r row) error {
-		var l Lane
-		err := scanLane(r, &l)
-		out = append(out, l)
-		return err
-	}, `select `+laneColumns+` from lanes l
+func (tx *Tx) toolLanes(thread int64, tool tract.ReceiverID) ([]Lane, error) {
+	return list(tx, scanLane, `select `+laneColumns+` from lanes l
 		where l.thread = $1 and l.endpoint in (select e.id from endpoints e where e.id = l.endpoint and e.tool = $2 union all select r.id from removed_endpoints r where r.id = l.endpoint and r.tool = $2)
 		order by l.endpoint`, thread, string(tool))
-	return out, err
 }
 
 // laneFrom is the least sequence from which on no delivery of a lane is without;
@@ -32,14 +26,14 @@ func (tx *Tx) laneFrom(l *Lane, within func(deliverySeq int64, created time.Time
 	low, high := int64(1), l.Last+1
 	for low < high {
 		middle := low + (high-low)/2
-		at0, number := middle, int64(0)
+		next, number := middle, int64(0)
 		var created time.Time
-		found, err := tx.one([]any{&at0, &number, at(&created)}, `select seq, delivery_seq, created_at from outbox where thread = $1 and endpoint = $2 and seq >= $3 and tool <> '' order by seq limit 1`, l.Thread, l.Endpoint, middle)
+		found, err := tx.one([]any{&next, &number, at(&created)}, `select seq, delivery_seq, created_at from outbox where thread = $1 and endpoint = $2 and seq >= $3 and tool <> '' order by seq limit 1`, l.Thread, l.Endpoint, middle)
 		switch {
 		case err != nil:
 			return 0, err
 		case found && !within(number, created):
-			low = at0 + 1
+			low = next + 1
 		default:
 			high = middle
 		}

@@ -240,14 +240,8 @@ const (
 // orphans are an enabled endpoint's open lanes whose owner is dead.
 type orphans struct{ endpoint, owner int64 }
 
-func (tx *Tx) listOrphans() (out []orphans, err error) {
-	err = tx.each(func(r row) error {
-		var o orphans
-		err := r.Scan(&o.endpoint, &o.owner)
-		out = append(out, o)
-		return err
-	}, claimable, tx.s.replica.Load(), tx.Now.Add(-aliveFor))
-	return out, err
+func (tx *Tx) listOrphans() ([]orphans, error) {
+	return list(tx, func(r row, o *orphans) error { return r.Scan(&o.endpoint, &o.owner) }, claimable, tx.s.replica.Load(), tx.Now.Add(-aliveFor))
 }
 
 // ClaimLanes takes lanes of enabled endpoints in which something waits and whose
@@ -319,14 +313,8 @@ func (tx *Tx) FreeLanes(lanes []Lane) error {
 }
 
 // ListOwnLanes returns open lanes of this replica, after a key.
-func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) (out []Lane, err error) {
-	err = tx.each(func(r row) error {
-		var l Lane
-		err := scanLane(r, &l)
-		out = append(out, l)
-		return err
-	}, `select `+laneColumns+` from lanes where endpoint = $1 and open = 1 and last > done and owner = $2 and thread > $3 order by thread limit $4`, endpoint, tx.s.replica.Load(), afterThread, limit)
-	return out, err
+func (tx *Tx) ListOwnLanes(endpoint int64, afterThread int64, limit int) ([]Lane, error) {
+	return list(tx, scanLane, `select `+laneColumns+` from lanes where endpoint = $1 and open = 1 and last > done and owner = $2 and thread > $3 order by thread limit $4`, endpoint, tx.s.replica.Load(), afterThread, limit)
 }
 
 // Lane reads a lane; ok is false when nothing was ever appended to it.

@@ -98,3 +98,14 @@ func toJSON(v any) string {
 	}
 	return string(b)
 }
+
+// list reads every row of a query.
+func list[T any](tx *Tx, scan func(row, *T) error, sql string, args ...any) (out []T, err error) {
+	err = tx.each(func(r row) error {
+		var v T
+		err := scan(r, &v)
+		out = append(out, v)
+		return err
+	}, sql, args...)
+	return out, err
+}

@@ -195,14 +195,3 @@ func (tx *Tx) ListBriefs(thread int64) ([]Brief, error) {
 func (tx *Tx) ListThreadLanes(thread int64) ([]Lane, error) {
 	return list(tx, scanLane, `select `+laneColumns+` from lanes where thread = $1 order by endpoint`, thread)
 }
-
-// list reads every row of a query.
-func list[T any](tx *Tx, scan func(row, *T) error, sql string, args ...any) (out []T, err error) {
-	err = tx.each(func(r row) error {
-		var v T
-		err := scan(r, &v)
-		out = append(out, v)
-		return err
-	}, sql, args...)
-	return out, err
-}
