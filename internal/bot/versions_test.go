@@ -378,10 +378,9 @@ func TestActivate(t *testing.T) {
 		diff(t, "the active one", "", w.activate(3))
 		diff(t, "its declarative file", int64(3), func() int64 { w.load(shopFAQ); return w.version() }())
 
-		for number, want := range map[int64]string{9: "no such version", 4: "could not be trained", 5: "still being trained"} {
-			if number != 9 {
-				w.unready(number)
-			}
+		w.unready(store.ModelFailed)
+		w.unready(store.ModelTraining)
+		for number, want := range map[int64]string{4: "could not be trained", 5: "still being trained", 9: "no such version"} {
 			if _, err := w.im.Activate(w.ctx, w.client, domain, number, nil); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("version %d: %v, want %q", number, err, want)
 			}
@@ -392,15 +391,19 @@ func TestActivate(t *testing.T) {
 	})
 }
 
-// unready makes a version that failed (4) or is being trained (5).
-func (w *imports) unready(number int64) {
+// unready makes one more version, which is being trained or has failed.
+func (w *imports) unready(state string) {
 	w.t.Helper()
 	w.update(func(tx *store.Tx) error {
-		m, taken, err := tx.ClaimModel(w.client, domain, 3, fmt.Sprint("x", number), "t", time.Minute)
-		if err == nil && (!taken || number == 4) {
-			m.State = store.ModelFailed
-			_, err = tx.FinishModel(&m, 0)
+		m, taken, err := tx.ClaimModel(w.client, domain, 3, "x "+state, "t", time.Minute)
+		if err != nil || !taken {
+			return errors.Join(err, fmt.Errorf("taken %t", taken))
 		}
+		if state == store.ModelTraining {
+			return nil
+		}
+		m.State = state
+		_, err = tx.FinishModel(&m, 0)
 		return err
 	})
 }
