@@ -69,6 +69,11 @@ func ParseDeliveryID(id string) (k LaneKey, seq int64, ok bool) {
 	return k, seq, err == nil && n == 3 && d.ID() == id
 }
 
+const (
+	insertDelivery = `insert into outbox (thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	markDone       = `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done < $3 returning last`
+)
+
 // AppendDelivery adds a delivery to a lane of a locked thread. The lane itself
 // is written by SaveThread.
 func (tx *Tx) AppendDelivery(l *Locked, endpoint int64, d Delivery) error {
@@ -79,8 +84,7 @@ func (tx *Tx) AppendDelivery(l *Locked, endpoint int64, d Delivery) error {
 	l.Lanes[endpoint] = lane
 	d.Lane, d.Seq, d.CreatedAt = lane.LaneKey, lane.Last, tx.Now
 	tx.commit.Appends = append(tx.commit.Appends, Append{Delivery: d})
-	return tx.exec(`insert into outbox (thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		l.ID, endpoint, d.Seq, int64(d.Entry), string(d.Tool), d.DeliverySeq, d.HoldUntil, d.Payload, d.CreatedAt)
+	return tx.exec(insertDelivery, l.ID, endpoint, d.Seq, int64(d.Entry), string(d.Tool), d.DeliverySeq, d.HoldUntil, d.Payload, d.CreatedAt)
 }
 
 // NextDeliverySeq counts a tool's deliveries in a thread: 1, 2, 3 … SaveThread
@@ -205,8 +209,7 @@ func (tx *Tx) mark(m *Mark) error {
 	}
 	held := func(r row) error { m.Held = true; return r.Scan(&m.Last) }
 	if m.Done {
-		return tx.later(held, `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done < $3 returning last`,
-			m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence)
+		return tx.later(held, markDone, m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence)
 	}
 	return tx.later(held, `update lanes set attempt = $3, first_at = $4, next_at = $5 where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 returning last`,
 		m.Lane.Thread, m.Lane.Endpoint, m.Attempts, m.FirstAt, m.NextAt, me, m.Fence, m.Seq-1)

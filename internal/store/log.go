@@ -40,12 +40,13 @@ type EntryMeta struct {
 	Template string `json:"template,omitempty"`
 }
 
+const insertEntry = `insert into entries (id, thread, conversation, event, sender, by_receiver, message_type, body, meta, at, hash) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+
 // InsertEntry appends to a locked thread's log.
 func (tx *Tx) InsertEntry(l *Locked, e *Entry) error {
 	meta := toJSON(e.Meta)
 	l.LastEntry, l.LastEntryAt = e.ID, e.At
-	return tx.exec(`insert into entries (id, thread, conversation, event, sender, by_receiver, message_type, body, meta, at, hash) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		int64(e.ID), e.Thread, e.Conversation, string(e.Event), string(e.Sender), string(e.By), e.MessageType, e.Body, meta, e.At, entryHash(e, meta))
+	return tx.exec(insertEntry, int64(e.ID), e.Thread, e.Conversation, string(e.Event), string(e.Sender), string(e.By), e.MessageType, e.Body, meta, e.At, entryHash(e, meta))
 }
 
 func entryHash(e *Entry, meta string) []byte {

@@ -255,7 +255,7 @@ func (t *pgTx) flush(last query) error { return t.send(last, func(pgconn.Command
 
 // send runs everything held back, then last, in one trip.
 func (t *pgTx) send(last query, tag func(pgconn.CommandTag)) error {
-	all := append(t.held, last)
+	all := append(together(t.held), last)
 	t.held = nil
 	b := &pgx.Batch{}
 	for _, q := range all {

@@ -47,13 +47,15 @@ const (
 	ectUserIDElse   = ` on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
 	// extendLane is enough for a lane of this replica that is open. It sets no
 	// column of an index.
-	extendLane = `update lanes set last = $3 where thread = $1 and endpoint = $2 and owner = $4 and open = 1 returning done, owner, fence, attempt, first_at, next_at`
+	extendLane = `update lanes set last = $3 where thread = $1 and endpoint = $2 and owner = $4 and open = 1 returning ` + laneAfter
 	// upsertLane claims the lane for this replica unless a living one is sending.
-	upsertLane = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open) values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0, 1)
-	on conflict (thread, endpoint) do update set last = excluded.last, open = 1,
+	upsertLane     = upsertLaneInto + `values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0, 1)` + upsertLaneElse + laneAfter
+	upsertLaneInto = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open) `
+	upsertLaneElse = ` on conflict (thread, endpoint) do update set last = excluded.last, open = 1,
 		owner = case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then lanes.owner else excluded.owner end,
 		fence = lanes.fence + case when lanes.owner = excluded.owner or (lanes.last > lanes.done and lanes.owner in (select id from replicas where heartbeat_at > $6)) then 0 else 1 end
-	returning done, owner, fence, attempt, first_at, next_at`
+	returning `
+	laneAfter = `done, owner, fence, attempt, first_at, next_at`
 )
 
 // touches says whether a statement empties the cache.
