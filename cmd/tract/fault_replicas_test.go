@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -190,33 +191,73 @@ func restartDatabase(t *testing.T, f *fleet) {
 	t.Logf("all ready %s after the database answered again", time.Since(begun).Round(time.Millisecond))
 }
 
-// upgrade replaces the replicas one by one by another version. While it does,
-// callers meet nobody at worst.
+// upgrade replaces the replicas one by one by a version with a newer schema, while
+// the others go on. One of those that wait for their turn is started anew, as a
+// machine that fails meanwhile would do, and one goes back to the version before.
+// Callers meet nobody at worst.
 func upgrade(t *testing.T, f *fleet) {
-	version := fmt.Sprintf("round-%d", f.round)
-	binary := filepath.Join(f.dir, "tract-"+version)
-	if out, err := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
+	before, next := f.replicas[0].binary, f.nextVersion(t)
 	f.patience.Store(int64(10 * time.Second))
 	defer f.patience.Store(int64(fleetPatience))
 	f.strict.Store(true)
 	defer f.strict.Store(false)
-	for _, r := range f.replicas {
-		r.binary = binary
-		lanes, begun := f.open(t, r), time.Now()
-		n := len(lanes)
-		took := r.stop(t)
-		ended := time.Now()
-		_, last := f.settled(t, lanes, begun)
-		t.Logf("stopped in %s; its %d lanes were done %s after that", took.Round(time.Millisecond), n, max(0, last-ended.Sub(begun)).Round(time.Millisecond))
-		if late := last - ended.Sub(begun); late > 2*time.Second {
-			t.Errorf("lanes of a replica that stopped properly went on %s after it", late)
-		}
-		r.start(t)
-		r.ready(t)
-		if runs, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.cmd.Process.Pid)); err == nil && runs != binary {
-			t.Errorf("it runs %s", runs)
+	first, second, third := f.replicas[0], f.replicas[1], f.replicas[2]
+	f.replace(t, first, next)
+	f.replace(t, third, before)
+	f.replace(t, second, next)
+	f.replace(t, first, before)
+	f.replace(t, first, next)
+	f.replace(t, third, next)
+}
+
+// replace stops a replica and starts it as another version.
+func (f *fleet) replace(t *testing.T, r *replica, binary string) {
+	t.Helper()
+	r.binary = binary
+	lanes, begun := f.open(t, r), time.Now()
+	n := len(lanes)
+	took := r.stop(t)
+	ended := time.Now()
+	_, last := f.settled(t, lanes, begun)
+	t.Logf("%s: stopped in %s; its %d lanes were done %s after that", filepath.Base(binary), took.Round(time.Millisecond), n, max(0, last-ended.Sub(begun)).Round(time.Millisecond))
+	if late := last - ended.Sub(begun); late > 2*time.Second {
+		t.Errorf("lanes of a replica that stopped properly went on %s after it", late)
+	}
+	r.start(t)
+	r.ready(t)
+	if runs, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.cmd.Process.Pid)); err == nil && runs != binary {
+		t.Errorf("it runs %s", runs)
+	}
+}
+
+// nextVersion builds the program with one more migration, which does what
+// migrations of later versions may do.
+func (f *fleet) nextVersion(t *testing.T) (binary string) {
+	t.Helper()
+	version := fmt.Sprintf("next-%d", f.round)
+	migration := filepath.Join(f.dir, version+".sql")
+	sql := strings.ReplaceAll(`-- +goose Up
+create table ROUND (id bigint not null primary key, note text not null);
+alter table threads add column ROUND text not null default '';
+alter table outbox add column ROUND bigint;
+create index ROUND_note on ROUND (note);
+`, "ROUND", fmt.Sprintf("next_%d", f.round))
+	migrations, err := filepath.Abs("../../internal/store/migrations/postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(migrations, fmt.Sprintf("%04d_next.sql", 9000+f.round)): migration}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{migration: []byte(sql), migration + ".json": overlay} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
+	binary = filepath.Join(f.dir, "tract-"+version)
+	if out, err := exec.Command("go", "build", "-overlay", migration+".json", "-ldflags", "-X main.version="+version, "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	return binary
 }

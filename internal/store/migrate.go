@@ -29,7 +29,8 @@ func Migrations(engine string) fs.FS {
 	return sub
 }
 
-// migrate brings the schema up to date and refuses one from the future.
+// migrate brings the schema up to date. One from the future is left as it is, and
+// refused unless its migrations say that this program can work with it.
 func migrate(ctx context.Context, db *sql.DB, engine string) error {
 	dialect := goose.DialectSQLite3
 	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
@@ -52,7 +53,11 @@ func migrate(ctx context.Context, db *sql.DB, engine string) error {
 	sources := p.ListSources()
 	newest := sources[len(sources)-1].Version
 	if have > newest {
-		return ErrNewer.With("the store has schema %d and this version of tract knows %d; run the newer version, or restore a backup", have, newest)
+		from, err := usableFrom(ctx, db)
+		if err == nil && from > newest {
+			err = ErrNewer.With("the store has schema %d, which versions of tract before schema %d cannot use, and this one knows %d; run the newer version, or restore a backup", have, from, newest)
+		}
+		return err
 	}
 	if have == newest {
 		return nil
@@ -65,6 +70,15 @@ func migrate(ctx context.Context, db *sql.DB, engine string) error {
 		return fmt.Errorf("migrate the store: %w", err)
 	}
 	return nil
+}
+
+// usableFrom is the oldest schema whose programs can work with the present one.
+// A migration that takes away what they use raises it.
+func usableFrom(ctx context.Context, db *sql.DB) (from int64, err error) {
+	if err := db.QueryRowContext(ctx, "select value from meta where key = 'schema_usable_from'").Scan(&from); err != nil {
+		return 0, fmt.Errorf("read from which schema on the store can be used: %w", err)
+	}
+	return from, nil
 }
 
 // skew is how far the database's clock is ahead of this machine's.

@@ -210,19 +210,27 @@ func overwrite(t *testing.T, path string, at int64, b []byte) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
+// A program goes on with the schema of a later one, as long as that says that it can.
+func TestNewerSchema(t *testing.T) {
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
-		s, err := store.Open(context.Background(), o)
+		open := func() (*store.Store, error) { return store.Open(context.Background(), o) }
+		s, err := open()
 		if err != nil {
 			t.Fatal(err)
 		}
 		update(t, s, func(tx *store.Tx) error { return store.PretendNewer(tx) })
 		s.Close()
-		if s, err := store.Open(context.Background(), o); !errors.Is(err, store.ErrNewer) {
+		if s, err = open(); err != nil {
+			t.Fatalf("a later schema that can be used: %v", err)
+		}
+		newClient(t, s, "acme")
+		update(t, s, func(tx *store.Tx) error { return tx.SetMeta("schema_usable_from", "9998") })
+		s.Close()
+		if s, err := open(); !errors.Is(err, store.ErrNewer) {
 			if s != nil {
 				s.Close()
 			}
-			t.Fatalf("open: %v", err)
+			t.Fatalf("a later schema that cannot be used: %v", err)
 		}
 	})
 }
