@@ -42,12 +42,12 @@ func (b *backupCmd) Run(ctx context.Context, s *Settings, c *console) error {
 
 type restoreCmd struct {
 	File  string `arg:"" type:"existingfile" help:"A file written by tract backup."`
-	Force bool   `help:"Replace a store that is there; it is kept beside with the suffix .before-restore."`
+	Force bool   `help:"Replace an SQLite store that is there; it is kept beside with the suffix .before-restore."`
 }
 
 func (r *restoreCmd) Run(ctx context.Context, s *Settings, c *console) error {
 	if s.DatabaseURL != "" {
-		return errPostgres
+		return r.load(ctx, s, c)
 	}
 	if err := store.Restore(ctx, r.File, s.DataDir, r.Force); err != nil {
 		return held(err, "stop it first")
@@ -61,6 +61,19 @@ func (r *restoreCmd) Run(ctx context.Context, s *Settings, c *console) error {
 		return err
 	}
 	c.say("restored %s into %s; message ids, epochs and delivery counters go on above everything handed out before", r.File, s.DataDir)
+	return nil
+}
+
+// load moves a store to PostgreSQL.
+func (r *restoreCmd) load(ctx context.Context, s *Settings, c *console) error {
+	if r.Force {
+		return errors.New("--force replaces an SQLite store only: name an empty database")
+	}
+	if err := store.Load(ctx, r.File, s.DatabaseURL, os.TempDir()); err != nil {
+		return fmt.Errorf("%s (nothing was changed)", oneLine(err))
+	}
+	c.say("restored %s into the database; message ids, epochs and delivery counters go on above everything handed out before", r.File)
+	c.say("start its replicas with TRACT_SECRET_KEY set to what secret.key beside the old store holds, and give them its folder files, or an object store with the same content (--files-url)")
 	return nil
 }
 

@@ -165,6 +165,8 @@ type world struct {
 	saw               func(addr string, status int, err error) // hears of every call; may be nil
 	patience          atomic.Int64                             // of one call; 0 = none
 	more              []*receiver                              // further tools that hear everything
+	when              string                                   // ends the texts of users
+	jump              int64                                    // of delivery_seq, by a restore
 	heard             int                                      // of what the tool heard: looked at for an answer
 
 	mu    sync.Mutex // guards the acknowledgements
@@ -416,7 +418,7 @@ func (w *world) user(ctx context.Context, name string) {
 		return
 	}
 	for n := 0; ctx.Err() == nil; n++ {
-		text := fmt.Sprintf("%s says %d", name, n)
+		text := fmt.Sprintf("%s says %d%s", name, n, w.when)
 		out, err := w.until("/v1.0/log_message_from_user/", map[string]any{"user": map[string]string{"auth_id": name}, "message_body": text, "message_type": 0, "business_id": 1}, platformHeaders(text))
 		if err != nil {
 			w.fail(err)

@@ -42,7 +42,7 @@ type commands struct {
 	Cert    certCmd    `cmd:"" help:"Add, list and revoke certificates of external chat tools."`
 	Agent   agentCmd   `cmd:"" help:"Create desk agents and set their passwords."`
 	Backup  backupCmd  `cmd:"" help:"Copy an SQLite store to a file, also while a server runs on it."`
-	Restore restoreCmd `cmd:"" help:"Replace the SQLite store by a back-up."`
+	Restore restoreCmd `cmd:"" help:"Replace the SQLite store by a back-up, or put it into an empty PostgreSQL database."`
 	Doctor  doctorCmd  `cmd:"" help:"Check store, clock, ports, hooks and certificates, and say how to mend what is wrong."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: load, receivers and controls on loopback, each figure as a ratio to a control of the same run."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`

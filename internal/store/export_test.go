@@ -1,6 +1,9 @@
 package store
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -119,4 +122,54 @@ type spyConn struct {
 func (s *spyConn) query(qs ...query) error {
 	s.seen = append(s.seen, qs...)
 	return s.conn.query(qs...)
+}
+
+// Tables lists what a PostgreSQL store consists of.
+func Tables(ctx context.Context, s *Store) (out []string) {
+	must(s.View(ctx, func(tx *Tx) error {
+		return tx.each(func(r row) error {
+			var name string
+			err := r.Scan(&name)
+			out = append(out, name)
+			return err
+		}, `select table_name::text from information_schema.tables where table_schema = current_schema() and table_name not like 'goose%' order by 1`)
+	}))
+	return out
+}
+
+// Rows gives a table as sorted lines, the first of which names the columns.
+func Rows(ctx context.Context, s *Store, table string) (out []string) {
+	must(s.View(ctx, func(tx *Tx) error {
+		names := `select group_concat(name, ' ') from (select name from pragma_table_info('` + table + `') order by name)`
+		if s.Engine() == "postgres" {
+			names = `select string_agg(attname, ' ' order by attname collate "C") from pg_attribute where attrelid = '` + table + `'::regclass and attnum > 0 and not attisdropped`
+		}
+		var columns string
+		if _, err := tx.one([]any{&columns}, names); err != nil {
+			return err
+		}
+		whole := `select ` + strings.ReplaceAll(columns, " ", ", ") + ` from ` + table
+		if err := tx.each(func(r row) error {
+			values := make([]any, len(strings.Fields(columns)))
+			dest := make([]any, len(values))
+			for i := range values {
+				dest[i] = &values[i]
+			}
+			err := r.Scan(dest...)
+			out = append(out, fmt.Sprintf("%v", values))
+			return err
+		}, whole); err != nil {
+			return err
+		}
+		slices.Sort(out)
+		out = append([]string{columns}, out...)
+		return nil
+	}))
+	return out
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
 }

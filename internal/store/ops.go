@@ -175,18 +175,23 @@ func (tx *Tx) ListAttempts(k LaneKey, seq int64) (out []Attempt, err error) {
 // nothing handed out since the backup is handed out again.
 func (s *Store) AfterRestore(ctx context.Context) error {
 	return s.Update(ctx, func(tx *Tx) error {
-		const jump = 1_000_000
-		for _, q := range []string{
-			fmt.Sprintf(`update threads set epoch = epoch + %d where conversation > 0`, jump),
-			fmt.Sprintf(`update threads set told = (%s) where told <> ''`, tx.s.engine.raised(jump)),
-			`update clients set version = version + 1`,
-		} {
+		for _, q := range jumps(tx.s.engine) {
 			if err := tx.exec(q); err != nil {
 				return err
 			}
 		}
-		return tx.SetMeta("restored_at", tx.Now.Format(time.RFC3339))
+		return nil
 	})
+}
+
+// jumps are the statements that let counters jump.
+func jumps(e engine) []string {
+	const far = 1_000_000
+	return []string{
+		fmt.Sprintf(`update threads set epoch = epoch + %d where conversation > 0`, far),
+		fmt.Sprintf(`update threads set told = (%s) where told <> ''`, e.raised(far)),
+		`update clients set version = version + 1`,
+	}
 }
 
 // JobsDue says whether a job waits.

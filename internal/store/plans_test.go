@@ -46,6 +46,7 @@ func TestPlans(t *testing.T) {
 		}
 		w := apitest.New(t, o)
 		busyDay(t, w)
+		cleanUp(t, w)
 		mu.Lock()
 		var sqls []string
 		for sql := range seen {
@@ -90,8 +91,7 @@ func allowed(sql string) bool {
 }
 
 // busyDay is everything that happens often: messages, answers of the bot and of
-// tools, control, failing deliveries and replays, transcripts, lists, scrapes,
-// and the removal of what is old.
+// tools, control, failing deliveries and replays, transcripts, lists, scrapes.
 func busyDay(t *testing.T, w *apitest.World) {
 	w.Hooks("desk-one", "message/receive", "conversation_state/complete", "thread_control/passed", "user_events/create_user")
 	w.Hooks("desk-two", "message/receive")
@@ -122,6 +122,10 @@ func busyDay(t *testing.T, w *apitest.World) {
 	w.Platform("GET", "/integration/external/v2.0/get_chat_history/?business_id=343&conversation_no=1&user_name="+u.Name, nil).Want(t, 200)
 	w.Call("GET", "/metrics", nil)
 	w.Settle()
+}
+
+// cleanUp removes what is old: everything.
+func cleanUp(t *testing.T, w *apitest.World) {
 	view(t, w.Store, func(tx *store.Tx) error {
 		_, err := tx.ListOwnLanes(1, 0, 10)
 		return err

@@ -16,12 +16,7 @@ import (
 // Restore puts a copy made by Backup in the place of the store in dir. A store
 // that is there is kept beside it, and only replaced with force.
 func Restore(ctx context.Context, from, dir string, force bool) error {
-	if size, err := checkHeader(from); err != nil {
-		return err
-	} else if size == 0 {
-		return fmt.Errorf("%s is empty", from)
-	}
-	if err := checkCopy(ctx, from); err != nil {
+	if err := checkRestorable(ctx, from); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -46,7 +41,13 @@ func Restore(ctx context.Context, from, dir string, force bool) error {
 	return copyFile(from, to)
 }
 
-func checkCopy(ctx context.Context, path string) error {
+// checkRestorable refuses what is no whole copy of a store.
+func checkRestorable(ctx context.Context, path string) error {
+	if size, err := checkHeader(path); err != nil {
+		return err
+	} else if size == 0 {
+		return fmt.Errorf("%s is empty", path)
+	}
 	db, err := sql.Open("sqlite", sqliteURI(path)+"?mode=ro&immutable=1")
 	if err != nil {
 		return err
