@@ -183,6 +183,14 @@ func (a *API) message(c *clientCall, in *messageInput, el hsl.Element) intake.Me
 		Check: func(tx *store.Tx, version int64) error { return a.still(tx, c, version) }}
 }
 
+// logged is the answer to a message that was taken in.
+type logged struct {
+	CreatedAt   string          `json:"created_at"`
+	MessageBody string          `json:"message_body"`
+	MessageID   tract.MessageID `json:"message_id"`
+	MessageType int             `json:"message_type"`
+}
+
 func (a *API) logMessage(c *clientCall) (web.Answer, error) {
 	var in messageInput
 	body, el, err := in.read(c)
@@ -203,7 +211,7 @@ func (a *API) logMessage(c *clientCall) (web.Answer, error) {
 			return web.Answer{Status: http.StatusServiceUnavailable}, nil // stored, not remembered
 		}
 		e := userEntry(res)
-		return web.JSON(http.StatusOK, map[string]any{"message_id": e.ID, "message_body": *in.MessageBody, "created_at": stamp(e.At), "message_type": e.MessageType}), nil
+		return web.JSON(http.StatusOK, logged{stamp(e.At), *in.MessageBody, e.ID, e.MessageType}), nil
 	})
 	if err == nil && orphaned {
 		err = intake.ErrNoReceiver

@@ -31,6 +31,7 @@ type Lane struct {
 	Open       bool // something waits, or did a short while ago
 
 	changed bool
+	whole   bool // everything is known of it, not its newest sequence alone
 }
 
 // Delivery is one row of the outbox: bytes that go to one endpoint.
@@ -71,7 +72,11 @@ func ParseDeliveryID(id string) (k LaneKey, seq int64, ok bool) {
 
 const (
 	insertDelivery = `insert into outbox (thread, endpoint, seq, entry, tool, delivery_seq, hold_until, payload, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	markDone       = `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done < $3 returning last`
+	markDone       = `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and owner = $4 and fence = $5 and done < $3`
+	markRetry      = `update lanes set attempt = $3, first_at = $4, next_at = $5 where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8`
+	returningLast  = ` returning last`
+	settleTurn     = `update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and done = $4`
+	closeLane      = `update lanes set open = 0 where thread = $1 and endpoint = $2 and open = 1 and last = done`
 )
 
 // AppendDelivery adds a delivery to a lane of a locked thread. The lane itself
@@ -102,39 +107,52 @@ const aliveFor = 15 * time.Second
 
 // saveLanes writes the lanes that got deliveries.
 func (tx *Tx) saveLanes(l *Locked) error {
+	for _, settle := range tx.settled {
+		settle(l)
+	}
 	for _, endpoint := range sortedKeys(l.Lanes) {
 		lane := l.Lanes[endpoint]
 		if !lane.changed {
 			continue
 		}
 		lane.changed = false
+		if tx.threads != nil && lane.whole && lane.Open && lane.Owner == tx.s.replica.Load() {
+			n, err := tx.count(extendLane, l.ID, endpoint, lane.Last, lane.Owner)
+			if err != nil {
+				return err
+			}
+			if n == 1 {
+				l.Lanes[endpoint] = lane
+				tx.appendedTo(lane)
+				continue
+			}
+		}
+		lane.whole = false
 		l.Lanes[endpoint] = lane
-		stands := false
-		scan := func(r row) error {
-			stands = true
+		if err := tx.later(func(r row) error {
 			if err := r.Scan(&lane.Done, &lane.Owner, &lane.Fence, &lane.Attempt, at(&lane.FirstAt), at(&lane.NextAt)); err != nil {
 				return err
 			}
-			for i := range tx.commit.Appends {
-				if a := &tx.commit.Appends[i]; a.Lane == lane.LaneKey {
-					a.State = lane
-				}
+			lane.Open, lane.whole = true, true
+			if tx.threads != nil { // where it is read at once, and remembered
+				l.Lanes[endpoint] = lane
 			}
+			tx.appendedTo(lane)
 			return nil
-		}
-		if tx.threads != nil { // SQLite knows at once whether that was enough
-			if err := tx.later(scan, extendLane, l.ID, endpoint, lane.Last, tx.s.replica.Load()); err != nil {
-				return err
-			}
-		}
-		if stands {
-			continue
-		}
-		if err := tx.later(scan, upsertLane, l.ID, endpoint, l.Client, lane.Last, tx.s.replica.Load(), tx.Now.Add(-aliveFor)); err != nil {
+		}, upsertLane, l.ID, endpoint, l.Client, lane.Last, tx.s.replica.Load(), tx.Now.Add(-aliveFor)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// appendedTo tells watchers how the commit leaves a lane.
+func (tx *Tx) appendedTo(lane Lane) {
+	for i := range tx.commit.Appends {
+		if a := &tx.commit.Appends[i]; a.Lane == lane.LaneKey {
+			a.State = lane
+		}
+	}
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
@@ -207,19 +225,52 @@ func (tx *Tx) mark(m *Mark) error {
 			return err
 		}
 	}
-	held := func(r row) error { m.Held = true; return r.Scan(&m.Last) }
 	if m.Done {
-		return tx.later(held, markDone, m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence)
+		return tx.markLane(m, markDone, func(l *Lane) { l.settle(m.Seq) }, m.Lane.Thread, m.Lane.Endpoint, m.Seq, me, m.Fence)
 	}
-	return tx.later(held, `update lanes set attempt = $3, first_at = $4, next_at = $5 where thread = $1 and endpoint = $2 and owner = $6 and fence = $7 and done = $8 returning last`,
+	return tx.markLane(m, markRetry, func(l *Lane) { l.Attempt, l.FirstAt, l.NextAt = m.Attempts, stored(m.FirstAt), stored(m.NextAt) },
 		m.Lane.Thread, m.Lane.Endpoint, m.Attempts, m.FirstAt, m.NextAt, me, m.Fence, m.Seq-1)
+}
+
+// markLane changes a lane, and learns whether it did and which sequence is the
+// newest: what is remembered of the lane changes with it.
+func (tx *Tx) markLane(m *Mark, sql string, change func(*Lane), args ...any) error {
+	if tx.threads == nil {
+		return tx.later(func(r row) error { m.Held = true; return r.Scan(&m.Last) }, sql+returningLast, args...)
+	}
+	n, err := tx.count(sql, args...)
+	if err != nil || n == 0 {
+		return err
+	}
+	m.Held = true
+	if l := tx.threads.lane(m.Lane, change); l != nil {
+		m.Last = l.Last
+		return nil
+	}
+	_, err = tx.one([]any{&m.Last}, `select last from lanes where thread = $1 and endpoint = $2`, m.Lane.Thread, m.Lane.Endpoint)
+	return err
+}
+
+// settle is what a lane is after a delivery was settled.
+func (l *Lane) settle(seq int64) {
+	l.Done, l.Attempt, l.FirstAt, l.NextAt = seq, 0, time.Time{}, time.Time{}
 }
 
 // SettleTurn marks a bot turn answered in the answer's own transaction. It says
 // whether the turn was still open: a turn is answered once.
 func (tx *Tx) SettleTurn(lane LaneKey, seq int64) (open bool, err error) {
-	n, err := tx.count(`update lanes set done = $3, attempt = 0, first_at = 0, next_at = 0 where thread = $1 and endpoint = $2 and done = $4`, lane.Thread, lane.Endpoint, seq, seq-1)
-	return n == 1, err
+	n, err := tx.count(settleTurn, lane.Thread, lane.Endpoint, seq, seq-1)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	settle := func(l *Lane) { l.settle(seq) }
+	tx.threads.lane(lane, settle)
+	tx.settled = append(tx.settled, func(l *Locked) { // it may have been locked before
+		if l.ID == lane.Thread {
+			change(l.Lanes, lane.Endpoint, settle)
+		}
+	})
+	return true, nil
 }
 
 const laneColumns = `thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open`
@@ -295,7 +346,8 @@ func (tx *Tx) CloseOrphans(limit int) (closed int, err error) {
 func (tx *Tx) CloseLanes(keys []LaneKey) error {
 	slices.SortFunc(keys, LaneKey.compare)
 	for _, k := range keys {
-		if err := tx.exec(`update lanes set open = 0 where thread = $1 and endpoint = $2 and open = 1 and last = done`, k.Thread, k.Endpoint); err != nil {
+		tx.threads.lane(k, func(l *Lane) { l.whole = false })
+		if err := tx.exec(closeLane, k.Thread, k.Endpoint); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ var bulks = map[string]bulk{
 	upsertLane: {key: 2, same: []int{4, 5}, many: upsertLaneInto + `select thread, endpoint, client, last, 0, cast($5 as bigint), 1, 0, 0, 0, 1 from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) v(thread, endpoint, client, last)` +
 		upsertLaneElse + `thread, endpoint, ` + laneAfter},
 	// Locked in the order in which commands lock lanes.
-	markDone: {key: 2, same: []int{3}, many: `update lanes l set done = v.seq, attempt = 0, first_at = 0, next_at = 0
+	markDone + returningLast: {key: 2, same: []int{3}, many: `update lanes l set done = v.seq, attempt = 0, first_at = 0, next_at = 0
 		from (select l.thread, l.endpoint, m.seq from unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[]) m(thread, endpoint, seq, fence)
 			join lanes l on l.thread = m.thread and l.endpoint = m.endpoint and l.owner = $4 and l.fence = m.fence and l.done < m.seq order by l.thread, l.endpoint for update of l) v
 		where l.thread = v.thread and l.endpoint = v.endpoint returning l.thread, l.endpoint, l.last`},

@@ -41,6 +41,9 @@ func instant(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
+// stored is an instant as it will be read again.
+func stored(t time.Time) time.Time { return instant(micros(t)) }
+
 // at scans an instant.
 func at(t *time.Time) sql.Scanner { return instantScanner{t} }
 

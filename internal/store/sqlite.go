@@ -98,7 +98,7 @@ func (e *sqlite) open(ctx context.Context) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	f.Close()
-	uri := sqliteURI(e.path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-32768)&_txlock=immediate"
+	uri := sqliteURI(e.path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(0)&_pragma=wal_autocheckpoint(0)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-8192)&_txlock=immediate"
 	if e.db, err = sql.Open("sqlite", uri); err != nil {
 		return fmt.Errorf("open %s: %w", e.path, err)
 	}

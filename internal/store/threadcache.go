@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
-	"slices"
 
 	"tract"
 )
@@ -24,9 +23,8 @@ type threadCache struct {
 // mostThreads bounds the memory to some tens of megabytes; beyond it the cache begins anew.
 const mostThreads = 8192
 
-// touching matches statements that may change what a Locked holds. Of a lane
-// that is only its newest sequence.
-var touching = regexp.MustCompile(`\b((insert into|update|delete from) (threads|users|clients|tool_threads)|(insert into|delete from) lanes|update lanes set last)\b`)
+// touching matches statements that may change what a Locked holds.
+var touching = regexp.MustCompile(`\b(insert into|update|delete from) (threads|users|clients|tool_threads|lanes)\b`)
 
 // The statements whose callers keep the cache right themselves.
 const (
@@ -46,8 +44,8 @@ const (
 	ectUserIDFrom   = `select t.id, cast($2 as text), cast($3 as text) from threads t where t.id = $1 and t.pxut not like '` + erasedPrefix + `%'`
 	ectUserIDElse   = ` on conflict (thread, tool) do update set ect_user_id = excluded.ect_user_id`
 	// extendLane is enough for a lane of this replica that is open. It sets no
-	// column of an index.
-	extendLane = `update lanes set last = $3 where thread = $1 and endpoint = $2 and owner = $4 and open = 1 returning ` + laneAfter
+	// column of an index, and returns nothing: for that SQLite makes a table.
+	extendLane = `update lanes set last = $3 where thread = $1 and endpoint = $2 and owner = $4 and open = 1`
 	// upsertLane claims the lane for this replica unless a living one is sending.
 	upsertLane     = upsertLaneInto + `values ($1, $2, $3, $4, 0, $5, 1, 0, 0, 0, 1)` + upsertLaneElse + laneAfter
 	upsertLaneInto = `insert into lanes (thread, endpoint, client, last, done, owner, fence, attempt, first_at, next_at, open) `
@@ -61,7 +59,7 @@ const (
 // touches says whether a statement empties the cache.
 func touches(sql string) bool {
 	switch sql {
-	case insertThread, updateThread, touchThread, upsertUser, upsertECTUserID, upsertLane, extendLane:
+	case insertThread, updateThread, touchThread, upsertUser, upsertECTUserID, upsertLane, extendLane, markDone, markRetry, settleTurn, closeLane:
 		return false
 	}
 	return touching.MatchString(sql)
@@ -71,15 +69,17 @@ func newThreadCache() *threadCache {
 	return &threadCache{map[int64]*Locked{}, map[int64][]int64{}}
 }
 
-// get gives a thread that the caller may change; nil when it is not there.
-func (c *threadCache) get(id int64) *Locked {
+// take gives a thread that the caller may change, and does not keep it: it is
+// remembered again when it is saved. nil when it is not there.
+func (c *threadCache) take(id int64) *Locked {
 	if c == nil {
 		return nil
 	}
-	if l := c.have[id]; l != nil {
-		return l.clone()
+	l := c.have[id]
+	if l != nil {
+		c.have[id] = nil // byUser goes on naming it
 	}
-	return nil
+	return l
 }
 
 func (c *threadCache) put(l *Locked) {
@@ -89,21 +89,34 @@ func (c *threadCache) put(l *Locked) {
 	if len(c.have) >= mostThreads {
 		c.clear()
 	}
-	if c.have[l.ID] == nil {
+	if _, named := c.have[l.ID]; !named {
 		c.byUser[l.User.ID] = append(c.byUser[l.User.ID], l.ID)
 	}
 	c.have[l.ID] = l.clone()
 }
 
 func (c *threadCache) drop(thread int64) {
-	if c == nil || c.have[thread] == nil {
-		return
+	if c != nil && c.have[thread] != nil {
+		c.have[thread] = nil
 	}
-	user := c.have[thread].User.ID
-	delete(c.have, thread)
-	if c.byUser[user] = slices.DeleteFunc(c.byUser[user], func(id int64) bool { return id == thread }); len(c.byUser[user]) == 0 {
-		delete(c.byUser, user)
+}
+
+// lane changes what is remembered of a lane; nil when nothing is.
+func (c *threadCache) lane(k LaneKey, to func(*Lane)) *Lane {
+	if c == nil || c.have[k.Thread] == nil {
+		return nil
 	}
+	return change(c.have[k.Thread].Lanes, k.Endpoint, to)
+}
+
+func change(lanes map[int64]Lane, endpoint int64, to func(*Lane)) *Lane {
+	l, ok := lanes[endpoint]
+	if !ok {
+		return nil
+	}
+	to(&l)
+	lanes[endpoint] = l
+	return &l
 }
 
 func (c *threadCache) dropUser(user int64) {
@@ -154,6 +167,23 @@ func (l *Locked) differs(stored *Locked) error {
 	}
 	if a, b := plain(l), plain(stored); a != b {
 		return fmt.Errorf("remembered %s, stored %s", a, b)
+	}
+	return nil
+}
+
+// lanesDiffer says the same of lanes that are remembered as a whole.
+func (tx *Tx) lanesDiffer(l *Locked) error {
+	for endpoint, have := range l.Lanes {
+		if !have.whole {
+			continue
+		}
+		stored, _, err := tx.Lane(LaneKey{l.ID, endpoint})
+		if err != nil {
+			return err
+		}
+		if stored.whole = true; have != stored {
+			return fmt.Errorf("remembered lane %+v, stored %+v", have, stored)
+		}
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,7 +116,7 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 	l := tx.locked[id]
 	delete(tx.locked, id)
 	if l == nil {
-		l = tx.threads.get(id)
+		l = tx.threads.take(id)
 	}
 	if l == nil || tx.s.verify && tx.threads != nil {
 		read, err := tx.lockThreads(tx.s.engine.forUpdate, id)
@@ -125,12 +127,11 @@ func (tx *Tx) LockThread(id int64) (*Locked, error) {
 			return nil, ErrNotFound.With("no such thread")
 		}
 		if l != nil {
-			if err := l.differs(read[id]); err != nil {
+			if err := errors.Join(l.differs(read[id]), tx.lanesDiffer(l)); err != nil {
 				return nil, tx.spoil("thread cache", err)
 			}
 		}
 		l = read[id]
-		tx.threads.put(l)
 	}
 	tx.about = l.User.ID
 	if !tx.Now.After(l.LastEntryAt) {
@@ -216,11 +217,15 @@ func counters(tools map[tract.ReceiverID]ToolThread) string {
 	if len(tools) == 0 {
 		return ""
 	}
-	seqs := make(map[tract.ReceiverID]int64, len(tools))
-	for tool, k := range tools {
-		seqs[tool] = k.DeliverySeq
+	b := []byte{'{'}
+	for i, tool := range sortedKeys(tools) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, toJSON(tool)...), ':')
+		b = strconv.AppendInt(b, tools[tool].DeliverySeq, 10)
 	}
-	return toJSON(seqs)
+	return string(append(b, '}'))
 }
 
 // restOf is the part of the state that has no columns of its own.

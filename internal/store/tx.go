@@ -26,7 +26,8 @@ type Tx struct {
 	locked map[int64]*Locked
 	// threads is what the writer of an SQLite store remembers; nil elsewhere.
 	threads *threadCache
-	about   int64 // whom the transaction is about, as far as that is one
+	settled []func(*Locked) // what is to be told to threads that are saved later
+	about   int64           // whom the transaction is about, as far as that is one
 }
 
 // conn is what an engine's transaction can do. A write may be held back and
