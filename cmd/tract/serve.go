@@ -42,7 +42,7 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 	}
 	log.Info("serving", "listen", l.Addr().String(), "public_url", s.publicURL(l.Addr()), "store", st.Engine(), "version", version)
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150) // under load some 30 MiB more, for a twentieth less work
+		go keepHeadroom(ctx)
 	}
 	debug.FreeOSMemory() // what only the start needed: most of it
 	err = srv.Serve(ctx, l)

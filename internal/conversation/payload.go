@@ -24,7 +24,7 @@ func encode(v any) []byte {
 	if err := enc.Encode(v); err != nil {
 		panic("conversation: " + err.Error()) // only values that came from JSON
 	}
-	return bytes.TrimRight(b.Bytes(), "\n")
+	return bytes.Clone(bytes.TrimRight(b.Bytes(), "\n")) // payloads are kept: without the buffer's spare room
 }
 
 type messageHook struct {
@@ -59,7 +59,7 @@ type messageContext struct {
 
 func (w *writer) messagePayload(t *tract.Tool, d *tract.Entry, e *store.Entry, seq int64, history bool) []byte {
 	meta := messageMeta{
-		BusinessID: w.l.Business, ControlEpoch: d.Epoch, DeliverySeq: seq, DevicePlatform: w.l.Platform, ECTUserID: w.l.Tools[t.ID].ECTUserID, History: history,
+		BusinessID: w.l.Business, ControlEpoch: d.Epoch, DeliverySeq: seq, DevicePlatform: w.l.Platform, ECTUserID: w.l.Tools.Get(t.ID).ECTUserID, History: history,
 		MessageType: e.MessageType, Pending: d.Pending == t.ID, Standby: d.Owner != t.ID, ThreadOwner: d.Owner,
 	}
 	if d.Agent.Name != "" {
@@ -97,7 +97,7 @@ func (w *writer) eventPayload(t *tract.Tool, h tract.Hook, d *tract.Entry, e *st
 	set("team", d.Team, d.Team != "")
 	set("agent", d.Agent, d.Agent.Name != "")
 	set("metadata", d.Metadata, len(d.Metadata) > 0)
-	set("ect_user_id", w.l.Tools[t.ID].ECTUserID, w.l.Tools[t.ID].ECTUserID != "")
+	set("ect_user_id", w.l.Tools.Get(t.ID).ECTUserID, w.l.Tools.Get(t.ID).ECTUserID != "")
 	if d.Event == tract.EventWaiting && d.To == t.ID {
 		meta["transcript_url"] = w.transcriptURL(e.Conversation)
 		set("brief", w.brief, w.brief != nil)

@@ -126,10 +126,10 @@ func (w *writer) deliver(t *tract.Tool, h tract.Hook, d *tract.Entry, e *store.E
 
 // introduce tells a tool once of a thread's user, if it wants to know.
 func (w *writer) introduce(t *tract.Tool, entry tract.MessageID) error {
-	if _, known := w.l.Tools[t.ID]; known {
+	if w.l.Tools.Has(t.ID) {
 		return nil
 	}
-	w.l.Tools[t.ID] = store.ToolThread{Tool: t.ID}
+	w.l.Tools.Put(t.ID, store.ToolThread{Tool: t.ID})
 	for _, h := range w.cfg.Hooks[t.ID] {
 		if h.Event == tract.EventCreateUser {
 			return w.tx.AppendDelivery(w.l, h.Endpoint, store.Delivery{Entry: entry, Tool: t.ID, Payload: w.userPayload()})
@@ -172,7 +172,7 @@ func (w *writer) botTurn(e *store.Entry, epoch int64) error {
 	if err := w.tx.AppendDelivery(w.l, endpoint, store.Delivery{Entry: e.ID, Payload: payload}); err != nil {
 		return err
 	}
-	t.Lane, t.Seq = store.LaneKey{Thread: w.l.ID, Endpoint: endpoint}, w.l.Lanes[endpoint].Last
+	t.Lane, t.Seq = store.LaneKey{Thread: w.l.ID, Endpoint: endpoint}, w.l.Lanes.Get(endpoint).Last
 	w.res.Turn = &t
 	return nil
 }

@@ -287,8 +287,8 @@ func TestIntroduction(t *testing.T) {
 				}
 				w.update(func(tx *store.Tx) error {
 					l, err := tx.LockThread(w.threads[0])
-					if err == nil && l.Tools["crm"].ECTUserID != tt.known {
-						t.Errorf("ect_user_id %q, want %q", l.Tools["crm"].ECTUserID, tt.known)
+					if err == nil && l.Tools.Get("crm").ECTUserID != tt.known {
+						t.Errorf("ect_user_id %q, want %q", l.Tools.Get("crm").ECTUserID, tt.known)
 					}
 					return err
 				})

@@ -157,7 +157,7 @@ func TestReplayOfAnIntroduction(t *testing.T) {
 		pass(time.Second)
 		w.update(func(tx *store.Tx) error {
 			l, err := tx.LockThread(w.threads[0])
-			if err == nil && (len(l.Tools) != 1 || l.Tools["crm"].ECTUserID != "u-9") {
+			if err == nil && (len(l.Tools) != 1 || l.Tools.Get("crm").ECTUserID != "u-9") {
 				t.Errorf("tools %+v", l.Tools)
 			}
 			return err

@@ -97,7 +97,7 @@ func (w *world) say(thread int64, conversation int, state tract.State, e store.E
 		if err := tx.AppendDelivery(l, e.ID, store.Delivery{Entry: id, Tool: "crm", DeliverySeq: l.NextDeliverySeq("crm"), Payload: []byte(`{}`)}); err != nil {
 			return err
 		}
-		seq = l.Lanes[e.ID].Last
+		seq = l.Lanes.Get(e.ID).Last
 		if err := tx.InsertLedger(thread, tract.LedgerEntry{Op: tract.OpPass, Granted: true}); err != nil {
 			return err
 		}

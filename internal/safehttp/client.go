@@ -22,6 +22,9 @@ const (
 	maxHeader          = 16 << 10
 	maxAddresses       = 4
 	tlsSessions        = 1024
+	// connBuffer holds most calls and answers whole. A thousand tools that hang
+	// keep two thousand buffers.
+	connBuffer = 2 << 10
 
 	// idleTimeout is shorter than the 60 s after which usual load balancers hang
 	// up, so that we seldom write into a connection that is just being closed.
@@ -87,6 +90,8 @@ func New(cfg Config) *Client {
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    orDefault(cfg.IdlePerHost, defaultIdlePerHost),
 		IdleConnTimeout:        idleTimeout,
+		WriteBufferSize:        connBuffer,
+		ReadBufferSize:         connBuffer,
 	}
 	return c
 }

@@ -82,11 +82,11 @@ const (
 // AppendDelivery adds a delivery to a lane of a locked thread. The lane itself
 // is written by SaveThread.
 func (tx *Tx) AppendDelivery(l *Locked, endpoint int64, d Delivery) error {
-	lane := l.Lanes[endpoint]
+	lane := l.Lanes.Get(endpoint)
 	lane.LaneKey, lane.Client = LaneKey{l.ID, endpoint}, l.Client
 	lane.Last++
 	lane.changed = true
-	l.Lanes[endpoint] = lane
+	l.Lanes.Put(endpoint, lane)
 	d.Lane, d.Seq, d.CreatedAt = lane.LaneKey, lane.Last, tx.Now
 	tx.commit.Appends = append(tx.commit.Appends, Append{Delivery: d})
 	return tx.exec(insertDelivery, l.ID, endpoint, d.Seq, int64(d.Entry), string(d.Tool), d.DeliverySeq, d.HoldUntil, d.Payload, d.CreatedAt)
@@ -95,10 +95,10 @@ func (tx *Tx) AppendDelivery(l *Locked, endpoint int64, d Delivery) error {
 // NextDeliverySeq counts a tool's deliveries in a thread: 1, 2, 3 … SaveThread
 // writes the counter.
 func (l *Locked) NextDeliverySeq(tool tract.ReceiverID) int64 {
-	k := l.Tools[tool]
+	k := l.Tools.Get(tool)
 	k.Tool = tool
 	k.DeliverySeq++
-	l.Tools[tool] = k
+	l.Tools.Put(tool, k)
 	return k.DeliverySeq
 }
 
@@ -110,8 +110,8 @@ func (tx *Tx) saveLanes(l *Locked) error {
 	for _, settle := range tx.settled {
 		settle(l)
 	}
-	for _, endpoint := range sortedKeys(l.Lanes) {
-		lane := l.Lanes[endpoint]
+	for i := range l.Lanes {
+		endpoint, lane := l.Lanes[i].Key, l.Lanes[i].Value
 		if !lane.changed {
 			continue
 		}
@@ -122,20 +122,20 @@ func (tx *Tx) saveLanes(l *Locked) error {
 				return err
 			}
 			if n == 1 {
-				l.Lanes[endpoint] = lane
+				l.Lanes[i].Value = lane
 				tx.appendedTo(lane)
 				continue
 			}
 		}
 		lane.whole = false
-		l.Lanes[endpoint] = lane
+		l.Lanes[i].Value = lane
 		if err := tx.later(func(r row) error {
 			if err := r.Scan(&lane.Done, &lane.Owner, &lane.Fence, &lane.Attempt, at(&lane.FirstAt), at(&lane.NextAt)); err != nil {
 				return err
 			}
 			lane.Open, lane.whole = true, true
 			if tx.threads != nil { // where it is read at once, and remembered
-				l.Lanes[endpoint] = lane
+				l.Lanes[i].Value = lane
 			}
 			tx.appendedTo(lane)
 			return nil

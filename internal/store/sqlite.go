@@ -116,7 +116,7 @@ func (e *sqlite) open(ctx context.Context) error {
 	e.reads = make(chan *liteConn, readers)
 	for range readers {
 		// The driver lets a read-only transaction write unless query_only is on.
-		c, err := openLite(uri, "query_only = on", "cache_size = -4096")
+		c, err := openLite(uri, "query_only = on", "cache_size = -2048")
 		if err != nil {
 			return err
 		}

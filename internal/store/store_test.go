@@ -77,7 +77,7 @@ func TestThreadRoundTrip(t *testing.T) {
 			if !tx.Now.After(first) {
 				t.Errorf("time did not move on: %v then %v", first, tx.Now)
 			}
-			if l.Lanes[7].Last != 1 || l.Lanes[7].Done != 0 || l.Tools["desk-one"].DeliverySeq != 1 {
+			if l.Lanes.Get(7).Last != 1 || l.Lanes.Get(7).Done != 0 || l.Tools.Get("desk-one").DeliverySeq != 1 {
 				t.Errorf("lanes %+v, tools %+v", l.Lanes, l.Tools)
 			}
 			due, err := tx.ListDueTimers(want.Pending.ExpiresAt, 10)
@@ -302,7 +302,9 @@ func TestRememberedThreads(t *testing.T) {
 				}
 				l, err := look(tx)
 				if err == nil { // a copy: nobody else sees this
-					l.State.Owner, l.Lanes[99], l.Tools["x"] = "nobody", store.Lane{}, store.ToolThread{}
+					l.State.Owner = "nobody"
+					l.Lanes.Put(99, store.Lane{})
+					l.Tools.Put("x", store.ToolThread{})
 				}
 				return err
 			})
@@ -316,7 +318,7 @@ func TestRememberedThreads(t *testing.T) {
 		}
 		update(t, s, func(tx *store.Tx) error {
 			l, err := look(tx)
-			if err == nil && l.Tools["desk"].DeliverySeq < 1_000_000 {
+			if err == nil && l.Tools.Get("desk").DeliverySeq < 1_000_000 {
 				t.Errorf("after a restore: %+v", l.Tools)
 			}
 			return err
@@ -407,8 +409,8 @@ func TestSharedTransactions(t *testing.T) {
 					return err
 				}
 				es, err := tx.ListEntries(thread, 0, 100)
-				if len(es) != want || l.State.Epoch != int64(want) || l.Lanes[7].Last != int64(want) || l.Tools["desk"].DeliverySeq != int64(want) {
-					t.Errorf("thread %d: %d entries, epoch %d, lane %d, want %d", i, len(es), l.State.Epoch, l.Lanes[7].Last, want)
+				if len(es) != want || l.State.Epoch != int64(want) || l.Lanes.Get(7).Last != int64(want) || l.Tools.Get("desk").DeliverySeq != int64(want) {
+					t.Errorf("thread %d: %d entries, epoch %d, lane %d, want %d", i, len(es), l.State.Epoch, l.Lanes.Get(7).Last, want)
 				}
 				if !slices.IsSortedFunc(es, func(a, b store.Entry) int { return a.At.Compare(b.At) }) {
 					t.Errorf("thread %d: times run back", i)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 
 	"tract"
 )
@@ -109,14 +110,13 @@ func (c *threadCache) lane(k LaneKey, to func(*Lane)) *Lane {
 	return change(c.have[k.Thread].Lanes, k.Endpoint, to)
 }
 
-func change(lanes map[int64]Lane, endpoint int64, to func(*Lane)) *Lane {
-	l, ok := lanes[endpoint]
-	if !ok {
+func change(lanes Few[int64, Lane], endpoint int64, to func(*Lane)) *Lane {
+	i, found := lanes.find(endpoint)
+	if !found {
 		return nil
 	}
-	to(&l)
-	lanes[endpoint] = l
-	return &l
+	to(&lanes[i].Value)
+	return &lanes[i].Value
 }
 
 func (c *threadCache) dropUser(user int64) {
@@ -139,7 +139,7 @@ func (c *threadCache) clear() {
 // clone copies what commands change in place.
 func (l *Locked) clone() *Locked {
 	k := *l
-	k.Lanes, k.Tools = maps.Clone(l.Lanes), maps.Clone(l.Tools)
+	k.Lanes, k.Tools = slices.Clone(l.Lanes), slices.Clone(l.Tools)
 	if p := l.State.Pending; p != nil {
 		pending := *p
 		k.State.Pending = &pending
@@ -157,8 +157,8 @@ func (l *Locked) clone() *Locked {
 func (l *Locked) differs(stored *Locked) error {
 	plain := func(l *Locked) string {
 		last := map[int64]int64{}
-		for endpoint, lane := range l.Lanes {
-			last[endpoint] = lane.Last
+		for _, lane := range l.Lanes {
+			last[lane.Key] = lane.Value.Last
 		}
 		t := l.Thread
 		s := t.State
@@ -173,7 +173,8 @@ func (l *Locked) differs(stored *Locked) error {
 
 // lanesDiffer says the same of lanes that are remembered as a whole.
 func (tx *Tx) lanesDiffer(l *Locked) error {
-	for endpoint, have := range l.Lanes {
+	for _, lane := range l.Lanes {
+		endpoint, have := lane.Key, lane.Value
 		if !have.whole {
 			continue
 		}

@@ -35,8 +35,8 @@ func (t *Thread) Erased() bool { return strings.HasPrefix(t.Pxut, erasedPrefix) 
 type Locked struct {
 	Thread
 	ConfigVersion int64
-	Lanes         map[int64]Lane                  // by endpoint; only their newest sequences
-	Tools         map[tract.ReceiverID]ToolThread // those that were told of it
+	Lanes         Few[int64, Lane]                  // by endpoint; only their newest sequences
+	Tools         Few[tract.ReceiverID, ToolThread] // those that were told of it
 
 	found foundBy // as stored
 }
@@ -154,12 +154,12 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 	}
 	err := tx.many(
 		query{lock(`select `+threadColumns+`, c.version, t.active_at, t.told from threads t join users u on u.id = t.user_id join clients c on c.key = t.client where t.id `+which+` order by t.id`, "t"), []any{arg}, func(r row) error {
-			l := &Locked{Lanes: map[int64]Lane{}, Tools: map[tract.ReceiverID]ToolThread{}}
+			l := &Locked{}
 			var told map[tract.ReceiverID]int64
 			err := scanThread(r, &l.Thread, &l.ConfigVersion, &l.found.active, js(&told))
 			l.found.owner, l.found.state = l.State.Owner, l.State.State
 			for tool, seq := range told {
-				l.Tools[tool] = ToolThread{Tool: tool, DeliverySeq: seq}
+				l.Tools.Put(tool, ToolThread{Tool: tool, DeliverySeq: seq})
 			}
 			out[l.ID] = l
 			return err
@@ -173,9 +173,9 @@ func (tx *Tx) lockThreads(lock func(sql, table string) string, ids ...int64) (ma
 			}
 			switch l := out[thread]; {
 			case kind == lanes && l != nil:
-				l.Lanes[a] = Lane{LaneKey: LaneKey{Thread: thread, Endpoint: a}, Last: b}
+				l.Lanes.Put(a, Lane{LaneKey: LaneKey{Thread: thread, Endpoint: a}, Last: b})
 			case kind == tools && l != nil:
-				l.Tools[tool] = ToolThread{tool, l.Tools[tool].DeliverySeq, name}
+				l.Tools.Put(tool, ToolThread{tool, l.Tools.Get(tool).DeliverySeq, name})
 			case kind > tools:
 				now, tx.ids = instant(a), idBlock{b, b + idBlockSize}
 			}
@@ -213,17 +213,17 @@ func (tx *Tx) SaveThread(l *Locked, next tract.Thread) error {
 }
 
 // counters is how far each tool was told, as it is stored.
-func counters(tools map[tract.ReceiverID]ToolThread) string {
+func counters(tools Few[tract.ReceiverID, ToolThread]) string {
 	if len(tools) == 0 {
 		return ""
 	}
 	b := []byte{'{'}
-	for i, tool := range sortedKeys(tools) {
+	for i, t := range tools {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(append(b, toJSON(tool)...), ':')
-		b = strconv.AppendInt(b, tools[tool].DeliverySeq, 10)
+		b = append(append(b, toJSON(t.Key)...), ':')
+		b = strconv.AppendInt(b, t.Value.DeliverySeq, 10)
 	}
 	return string(append(b, '}'))
 }
