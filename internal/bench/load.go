@@ -40,6 +40,8 @@ const (
 	openSenders  = 256
 	requestBytes = 320
 	countTime    = 2 * time.Minute // for a number of messages, however slow the machine is
+	// An open loop sleeps until the next message is due, within these bounds.
+	shortRest, longRest = 500 * time.Microsecond, 10 * time.Millisecond
 )
 
 // run sends the load and waits until what was accepted has arrived.
@@ -142,18 +144,13 @@ func (b *bench) openLoop(ctx context.Context, l *load, f *flow) {
 		})
 	}
 	interval := time.Second / time.Duration(l.rate)
-	tick := time.NewTicker(min(max(interval, time.Millisecond), 10*time.Millisecond))
-	defer tick.Stop()
 	for sent := 0; sent < total && ctx.Err() == nil; {
 		for now := f.clock(); sent < total && int64(sent)*int64(interval) <= now; sent++ {
 			thread := sent % l.threads
 			number, seq, _ := f.begin(thread, max(1, int64(sent)*int64(interval)))
 			queues[thread%senders] <- due{thread, seq, number}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
+		rest(min(max(time.Duration(int64(sent)*int64(interval)-f.clock()), shortRest), longRest))
 	}
 	for _, q := range queues {
 		close(q)

@@ -3,6 +3,7 @@ package bench
 import (
 	"os"
 	"syscall"
+	"time"
 )
 
 // dieWithParent ends a child whose bench was killed. It holds for the thread
@@ -18,4 +19,11 @@ func freeDisk(dir string) (int64, bool) {
 		return 0, false
 	}
 	return int64(st.Bavail) * int64(st.Bsize), true
+}
+
+// rest sleeps by the kernel's timer. The runtime's own fire up to a millisecond
+// late, which would count as the hub's.
+func rest(d time.Duration) {
+	t := syscall.NsecToTimespec(int64(d))
+	_ = syscall.Nanosleep(&t, nil)
 }
