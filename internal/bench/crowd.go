@@ -24,7 +24,7 @@ func (r *round) crowd(ctx context.Context) (samples []Sample, err error) {
 	if err := h.setUp(ctx); err != nil {
 		return nil, err
 	}
-	l := r.crowdLoad(h, "crowd")
+	l := r.crowdLoad(h, "crowd", h.scene.tools())
 	l.rate = r.size.crowdRate
 	if samples, err = r.measure(ctx, l, h.replicas); err != nil {
 		return nil, err
@@ -45,8 +45,7 @@ func (r *round) ownHub(ctx context.Context, name string, s scene, env ...string)
 }
 
 // crowdLoad is one user's message after the other, each to the next tool.
-func (r *round) crowdLoad(h *hub, name string) load {
-	tools := h.scene.tools()
+func (r *round) crowdLoad(h *hub, name string, tools []*tool) load {
 	var headers []http.Header
 	l := load{name: name, urls: h.urls(messagePath), threads: h.scene.users * len(tools), senders: r.size.senders, spread: true, drain: r.size.drain}
 	for _, t := range tools {
@@ -96,7 +95,7 @@ func (r *round) memory(ctx context.Context) (samples []Sample, err error) {
 // queue sends one message to each of many threads whose tools do not answer, and
 // looks on until all calls hang that the hub makes at once.
 func (r *round) queue(ctx context.Context, h *hub) (Sample, error) {
-	l := r.crowdLoad(h, "memory-queued")
+	l := r.crowdLoad(h, "memory-queued", h.scene.tools())
 	l.count = l.threads
 	all := l.places
 	l.places, l.spread, l.hung = nil, false, func(place string) bool { return slices.Contains(all, place) }

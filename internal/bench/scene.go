@@ -30,6 +30,7 @@ const (
 	businessReply  = 3 // one tool and a channel
 	businessBot    = 4 // the bot and a channel
 	businessTwo    = 5 // two tools
+	businessThink  = 6 // the first of those that have a slow tool each
 	businessCrowd  = 100
 )
 
@@ -84,12 +85,23 @@ func (b *bench) mainScene() (scene, error) {
 	if err != nil {
 		return scene{}, err
 	}
+	tools := []*tool{one, two}
+	var thinking []map[string]any
+	for i := range slowTools {
+		t, err := b.newTool(clientName, fmt.Sprint("slow", i))
+		if err != nil {
+			return scene{}, err
+		}
+		t.business = businessThink + i
+		tools = append(tools, t)
+		thinking = append(thinking, business(t.business, t.id, t.id))
+	}
 	channel := []any{map[string]any{"platform": "webhook", "url": b.sink.url + channelPath, "secret": channelSecret}}
 	with := func(m map[string]any, key string, v any) map[string]any { m[key] = v; return m }
-	return scene{users: b.size.slowThreads, clients: []sceneClient{{id: clientName, bot: true, tools: []*tool{one, two}, businesses: []map[string]any{
+	return scene{users: b.size.slowThreads, clients: []sceneClient{{id: clientName, bot: true, tools: tools, businesses: append(thinking,
 		business(businessIntake, string(tract.SAC)), business(businessOne, "one", "one"), with(business(businessReply, "one", "one"), "channels", channel),
 		with(with(business(businessBot, string(tract.IVA)), "bot", botDomain), "channels", channel), business(businessTwo, "one", "one", "two"),
-	}}}}, nil
+	)}}}, nil
 }
 
 // crowdScene has many tools, each with a business of its own.

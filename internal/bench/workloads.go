@@ -32,7 +32,7 @@ func workloads() []workload {
 		{name: "intake-filled", does: "the same with many messages in the store", controls: []string{"intake"}, fill: true, run: (*round).intakeFilled},
 		{name: "relay", does: "R: the webhook path without a store", run: (*round).relayed},
 		{name: "webhook", does: "users' messages to a tool's webhook: durable, signed, in order, attempt logged", controls: []string{"relay"}, run: (*round).webhook},
-		{name: "think", does: "the same with a receiver that thinks for 50 ms, on twice the threads", controls: []string{"webhook"}, run: (*round).think},
+		{name: "think", does: "the same to four tools that think for 50 ms, on twice the threads", controls: []string{"webhook"}, run: (*round).think},
 		{name: "hot", does: "the same on 8 busy threads, one sender each", run: (*round).hot},
 		{name: "two", does: "the same to two tools: each message is delivered twice", run: (*round).two},
 		{name: "reply", does: "a tool's answers to the channel's webhook", run: (*round).reply},
@@ -125,11 +125,22 @@ func (r *round) webhook(ctx context.Context) ([]Sample, error) {
 	return r.onMain(ctx, func(h *hub) load { return r.userLoad(h, "webhook", businessOne, toolOne) })
 }
 
-const thinkTime = 50 * time.Millisecond
+// A tool gets at most 256 calls at once, so one that thinks for 50 ms gets at most
+// 5,120 messages a second: it takes several to see what thinking costs the hub.
+const (
+	thinkTime = 50 * time.Millisecond
+	slowTools = 4
+)
 
 func (r *round) think(ctx context.Context) ([]Sample, error) {
 	return r.onMain(ctx, func(h *hub) load {
-		l := r.userLoad(h, "think", businessOne, toolOne)
+		var slow []*tool
+		for _, t := range h.scene.tools() {
+			if t.business >= businessThink {
+				slow = append(slow, t)
+			}
+		}
+		l := r.crowdLoad(h, "think", slow)
 		l.threads, l.think = r.size.slowThreads, thinkTime
 		return l
 	})

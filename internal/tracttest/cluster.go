@@ -62,7 +62,7 @@ func (c *Cluster) Start(t *testing.T) {
 		defer close(died)
 		c.cmd = exec.Command(filepath.Join(c.bin, "postgres"), "-D", filepath.Join(c.Dir, "data"), "-k", c.Dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=64MB", "-c", "log_lock_waits=on")
 		c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = c.Dir, log, log
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Pdeathsig: syscall.SIGQUIT}
+		c.cmd.SysProcAttr = process(c.cred, syscall.SIGQUIT)
 		err := c.cmd.Start()
 		started <- err
 		if err == nil {

@@ -57,7 +57,7 @@ func startPostgres(bin string) (string, error) {
 		// The death signal comes when the thread that started the child ends.
 		runtime.LockOSThread()
 		cmd := exec.Command("/bin/sh", "-c", keeper, dir, bin)
-		cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGTERM}
+		cmd.Dir, cmd.SysProcAttr = dir, process(cred, syscall.SIGTERM)
 		err := cmd.Start()
 		started <- err
 		if err == nil {
