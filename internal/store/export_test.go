@@ -173,3 +173,11 @@ func must(err error) {
 		panic(err)
 	}
 }
+
+// Bulks are the statements that do for many rows what others do for one.
+func Bulks() (out []string) {
+	for _, b := range bulks {
+		out = append(out, b.many)
+	}
+	return out
+}

@@ -61,6 +61,7 @@ func TestPlans(t *testing.T) {
 			}
 		}
 		if w.Store.Engine() == "postgres" {
+			sqls = append(sqls, store.Bulks()...)
 			if err := store.Fill(w.Store); err != nil {
 				t.Fatal(err)
 			}

@@ -21,8 +21,12 @@ import (
 type postgres struct {
 	s    *Store
 	pool *pgxpool.Pool
-	skew skew
-	jobs chan *job
+	// keyed are connections for commands on threads, which look everything up by
+	// its key. Their statements are planned once: planning one anew each time takes
+	// several times what running it does.
+	keyed *pgxpool.Pool
+	skew  skew
+	jobs  chan *job
 	queue
 	done sync.WaitGroup
 
@@ -34,9 +38,9 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", errors.New("it is not a postgres:// URL"))
 	}
-	cfg.MaxConns = int32(o.Conns)
-	if o.Conns == 0 {
-		cfg.MaxConns = 16
+	conns := o.Conns
+	if conns == 0 {
+		conns = 16
 	}
 	set := cfg.ConnConfig.RuntimeParams
 	set["application_name"] = "tract"
@@ -46,15 +50,26 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	// A closure takes milliseconds. Who is silent for so long was cut off or
 	// stopped, and others wait for the thread it holds.
 	set["idle_in_transaction_session_timeout"] = "5000"
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
+	e := &postgres{s: s, jobs: make(chan *job, 4*mostShared), queue: newQueue()}
+	keyed := cfg.Copy()
+	keyed.MaxConns = int32(max(1, conns*2/3))
+	cfg.MaxConns = int32(max(1, conns-conns*2/3))
+	// A plan that is made while a table is small must be good when it is large.
+	for _, off := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
+		keyed.ConnConfig.RuntimeParams[off] = "off"
+	}
+	keyed.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	if e.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	e := &postgres{s: s, pool: pool, jobs: make(chan *job, 4*mostShared), queue: newQueue()}
-	e.hints.init(s, cfg.ConnConfig, pool)
+	if e.keyed, err = pgxpool.NewWithConfig(ctx, keyed); err != nil {
+		e.pool.Close()
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	e.hints.init(s, cfg.ConnConfig, e.pool)
 	s.Watch(&e.hints)
 	if err := e.prepare(ctx); err != nil {
-		pool.Close()
+		e.closePools()
 		return nil, err
 	}
 	for range committers {
@@ -93,8 +108,13 @@ func (e *postgres) close() error {
 	e.done.Wait()
 	close(e.ended)
 	e.hints.close()
-	e.pool.Close()
+	e.closePools()
 	return nil
+}
+
+func (e *postgres) closePools() {
+	e.keyed.Close()
+	e.pool.Close()
 }
 
 func (e *postgres) forUpdate(sql, t string) string { return sql + " for update of " + t }
@@ -112,7 +132,7 @@ func (e *postgres) clockAndIDs() string {
 	return `(extract(epoch from clock_timestamp()) * 1000000)::bigint, nextval('message_ids')`
 }
 
-func (e *postgres) update(ctx context.Context, fn func(*Tx) error, _ bool) error {
+func (e *postgres) update(ctx context.Context, fn func(*Tx) error, w work) error {
 	ctx = context.WithValue(ctx, inUpdate{}, true)
 	const tries = 4
 	var err error
@@ -122,7 +142,7 @@ func (e *postgres) update(ctx context.Context, fn func(*Tx) error, _ bool) error
 				return ErrUnavailable.Because(err)
 			}
 		}
-		if err = e.once(ctx, fn); !again(err) {
+		if err = e.once(ctx, fn, w); !again(err) {
 			return err
 		}
 	}
@@ -150,15 +170,19 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (e *postgres) once(ctx context.Context, fn func(*Tx) error) error {
+func (e *postgres) once(ctx context.Context, fn func(*Tx) error, w work) error {
 	if e.s.rerun {
-		_ = e.transaction(ctx, fn, true)
+		_ = e.transaction(ctx, fn, w, true)
 	}
-	return e.transaction(ctx, fn, false)
+	return e.transaction(ctx, fn, w, false)
 }
 
-func (e *postgres) transaction(ctx context.Context, fn func(*Tx) error, rehearse bool) error {
-	c, err := e.pool.Acquire(ctx)
+func (e *postgres) transaction(ctx context.Context, fn func(*Tx) error, w work, rehearse bool) error {
+	pool := e.pool
+	if w == command {
+		pool = e.keyed
+	}
+	c, err := pool.Acquire(ctx)
 	if err != nil {
 		return e.unavailable(err)
 	}

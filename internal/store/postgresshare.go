@@ -62,7 +62,7 @@ func (e *postgres) commitTogether(batch []*job) {
 		}
 		// Beside this goroutine: a thread that another process holds keeps only
 		// its own command waiting.
-		e.done.Go(func() { j.result <- e.update(j.ctx, j.fn, false) })
+		e.done.Go(func() { j.result <- e.update(j.ctx, j.fn, command) })
 	}
 }
 
@@ -74,7 +74,7 @@ var errAlone = errors.New("store: another process holds the thread")
 func (e *postgres) tryTogether(batch []*job) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	c, err := e.pool.Acquire(ctx)
+	c, err := e.keyed.Acquire(ctx)
 	if err != nil {
 		return nil
 	}

@@ -204,7 +204,7 @@ func (e *sqlite) among(threads []int64) (string, any) { return "= $1", threads[0
 
 // Everything shares a transaction here.
 func (e *sqlite) share(ctx context.Context, _ int64, fn func(*Tx) error) error {
-	return e.update(ctx, fn, false)
+	return e.update(ctx, fn, command)
 }
 
 func (e *sqlite) clockAndIDs() string { return "" }
@@ -238,9 +238,9 @@ func (e *sqlite) release() error {
 	return e.lock.Close()
 }
 
-func (e *sqlite) update(ctx context.Context, fn func(*Tx) error, low bool) error {
+func (e *sqlite) update(ctx context.Context, fn func(*Tx) error, w work) error {
 	jobs := e.jobs
-	if low {
+	if w == low {
 		jobs = e.low
 	}
 	return e.put(ctx, jobs, 0, fn)

@@ -103,9 +103,18 @@ type ThreadChange struct {
 	LastEntry      tract.MessageID
 }
 
+// work is what a transaction is for.
+type work int
+
+const (
+	ordinary work = iota
+	command       // on one thread: everything is looked up by its key
+	low           // long work in small pieces, which lets others go first
+)
+
 // engine is one kind of database.
 type engine interface {
-	update(ctx context.Context, fn func(*Tx) error, low bool) error
+	update(ctx context.Context, fn func(*Tx) error, w work) error
 	// share is update for a command that may be committed with others on other
 	// threads.
 	share(ctx context.Context, thread int64, fn func(*Tx) error) error
@@ -191,20 +200,20 @@ func (s *Store) fail(err error) {
 // more than once, makes no calls to the outside and takes a few milliseconds.
 // An Update inside fn is an error.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	return s.run(ctx, fn, false)
+	return s.run(ctx, fn, ordinary)
 }
 
 // UpdateLow is Update for long work done in small pieces: it lets others go
 // first, but is never kept waiting for ever.
 func (s *Store) UpdateLow(ctx context.Context, fn func(*Tx) error) error {
-	return s.run(ctx, fn, true)
+	return s.run(ctx, fn, low)
 }
 
-func (s *Store) run(ctx context.Context, fn func(*Tx) error, low bool) error {
+func (s *Store) run(ctx context.Context, fn func(*Tx) error, w work) error {
 	if ctx.Value(inUpdate{}) != nil {
 		return errNested
 	}
-	return s.engine.update(ctx, fn, low)
+	return s.engine.update(ctx, fn, w)
 }
 
 // UpdateThread is Update for a command on one thread. Commands on the same
@@ -218,7 +227,7 @@ func (s *Store) UpdateThread(ctx context.Context, thread int64, fn func(*Tx) err
 		}
 		defer unlock()
 	}
-	return s.Update(ctx, fn)
+	return s.run(ctx, fn, command)
 }
 
 // ShareThread is UpdateThread for a command that reads little but the thread it
