@@ -19,6 +19,7 @@ type benchCmd struct {
 	Replicas int           `help:"Processes of the hub, on one PostgreSQL database." default:"1"`
 	Rounds   int           `help:"How often everything is measured; the medians are shown." default:"5"`
 	Duration time.Duration `help:"Time for each workload." default:"3s"`
+	Threads  int           `help:"How many threads are written to." default:"1024"`
 	Only     []string      `help:"Measure these workloads and what they are compared with, separated by commas." placeholder:"NAME"`
 	Fill     int64         `help:"Measure also with this many messages already in the store; they need about 500 bytes of disk each." placeholder:"COUNT"`
 	Short    bool          `help:"One small round: shows that everything works, not how fast."`
@@ -32,6 +33,8 @@ func (b *benchCmd) Validate() error {
 	switch {
 	case b.Replicas < 1 || b.Replicas > 16:
 		return fmt.Errorf("--replicas must be from 1 to 16, not %d", b.Replicas)
+	case b.Threads < 64 || b.Threads > 1_000_000:
+		return fmt.Errorf("--threads must be from 64 to 1000000, not %d", b.Threads)
 	case b.Rounds < 1 || b.Rounds > 1000:
 		return fmt.Errorf("--rounds must be from 1 to 1000, not %d", b.Rounds)
 	case b.Duration < 100*time.Millisecond || b.Duration > time.Minute:
@@ -58,7 +61,7 @@ func (b *benchCmd) Run(ctx context.Context, s *Settings, c *console) (err error)
 		rounds = 1
 	}
 	rep, err := bench.Run(ctx, bench.Config{Binary: binary, Env: plainEnvironment(), Dir: s.DataDir, Engine: b.Engine, DatabaseURL: s.DatabaseURL, Replicas: b.Replicas, Rounds: rounds, Duration: b.Duration,
-		Only: b.Only, Fill: b.Fill, Short: b.Short, Version: version, Now: clock.System, Say: func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }})
+		Threads: b.Threads, Only: b.Only, Fill: b.Fill, Short: b.Short, Version: version, Now: clock.System, Say: func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
 	}

@@ -40,6 +40,7 @@ type Config struct {
 	Rounds      int
 	Duration    time.Duration // of each workload
 	Only        []string      // names of workloads; empty = all
+	Threads     int           // that are written to; 0 = 1,024
 	Fill        int64         // messages that are in the store before; 0 = that is not measured
 	Short       bool          // whether everything runs, not how fast
 	Version     string
@@ -61,6 +62,9 @@ type sizes struct {
 func (c *Config) sizes() sizes {
 	s := sizes{duration: c.Duration, threads: 1024, slowThreads: 2048, senders: 64, mostMessages: 400_000, crowd: 20, hanging: 3, crowdRate: 500,
 		queueClients: 2, queueTools: 64, queueEach: 80, drain: 60 * time.Second}
+	if c.Threads > 0 {
+		s.threads, s.slowThreads = c.Threads, max(s.slowThreads, c.Threads)
+	}
 	if c.Short {
 		s.duration, s.threads, s.slowThreads, s.senders, s.mostMessages = 250*time.Millisecond, 64, 64, 16, 5000
 		s.crowdRate, s.queueTools, s.queueEach, s.drain = 200, 4, 50, 30*time.Second

@@ -20,12 +20,16 @@ import (
 
 const (
 	sqliteFile   = "tract.db"
-	maxBatch     = 256      // closures in one transaction
-	lowEvery     = 10       // batches after which low work goes first, once
-	walBound     = 64 << 20 // bytes of log after which it is emptied
-	rewindFrames = 4096     // pages in the log after which it should begin anew
-	readers      = 4
-	readDeadline = 2 * time.Second
+	maxBatch     = 256       // closures in one transaction
+	lowEvery     = 10        // batches after which low work goes first, once
+	walBound     = 256 << 20 // bytes of log after which it is emptied
+	rewindFrames = 16384     // pages in the log after which it should begin anew
+	// checkpointEvery lets pages that are written again and again come together:
+	// the larger the store, the farther they lie apart, and the longer it takes to
+	// sync them.
+	checkpointEvery = time.Second
+	readers         = 4
+	readDeadline    = 2 * time.Second
 	// checkedAtStart is the size up to which a file is checked in full before serving.
 	checkedAtStart = 64 << 20
 )
@@ -440,7 +444,7 @@ func (e *sqlite) checkpointLoop() {
 		return
 	}
 	defer c.Close()
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for {
 		select {
