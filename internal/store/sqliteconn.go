@@ -96,7 +96,9 @@ func (p *prepared) bind(args []any) ([]driver.NamedValue, error) {
 	return p.args, nil
 }
 
-// numbered writes $1 as ?1, which SQLite binds by number.
+// numbered writes $1 as ?1, which SQLite binds by number. A bare parameter as the
+// limit would be looked at by the planner, and the statement be planned anew
+// whenever it is bound; an expression is not.
 func numbered(text string) string {
 	b := []byte(text)
 	quoted := false
@@ -108,7 +110,7 @@ func numbered(text string) string {
 			b[i] = '?'
 		}
 	}
-	return string(b)
+	return strings.ReplaceAll(string(b), "limit ?", "limit +?")
 }
 
 // liteTx is the open transaction of a connection.
