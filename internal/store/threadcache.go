@@ -9,19 +9,20 @@ import (
 	"tract"
 )
 
-// threadCache keeps locked threads as the newest statement of the writer left
-// them. Only the one process that may write to an SQLite store has it, and only
-// its committer uses it: reading a thread is a third of a command's statements.
+// threadCache keeps locked threads, with their lanes, as the newest statement of
+// the writer left them. Only the one process that may write to an SQLite store has
+// it, and only its committer uses it: reading a thread would be half of a command's
+// statements.
 //
 // It is right because nothing writes past it: a statement that may change what
-// it keeps empties it, unless inStep names it, whose caller then tells the cache
-// what changed. What is rolled back empties it, too.
+// it keeps empties it, but for those whose callers tell the cache what changed
+// (see touches). What is rolled back empties it, too.
 type threadCache struct {
 	have   map[int64]*Locked
 	byUser map[int64][]int64 // threads by user
 }
 
-// mostThreads bounds the memory to some tens of megabytes; beyond it the cache begins anew.
+// mostThreads bounds the memory to some megabytes; beyond it the cache begins anew.
 const mostThreads = 8192
 
 // touching matches statements that may change what a Locked holds.
@@ -96,11 +97,7 @@ func (c *threadCache) put(l *Locked) {
 	c.have[l.ID] = l.clone()
 }
 
-func (c *threadCache) drop(thread int64) {
-	if c != nil && c.have[thread] != nil {
-		c.have[thread] = nil
-	}
-}
+func (c *threadCache) drop(thread int64) { c.take(thread) }
 
 // lane changes what is remembered of a lane; nil when nothing is.
 func (c *threadCache) lane(k LaneKey, to func(*Lane)) *Lane {

@@ -35,7 +35,7 @@ func (t *Thread) Erased() bool { return strings.HasPrefix(t.Pxut, erasedPrefix) 
 type Locked struct {
 	Thread
 	ConfigVersion int64
-	Lanes         Few[int64, Lane]                  // by endpoint; only their newest sequences
+	Lanes         Few[int64, Lane]                  // by endpoint; of some only their newest sequences
 	Tools         Few[tract.ReceiverID, ToolThread] // those that were told of it
 
 	found foundBy // as stored
