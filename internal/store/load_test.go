@@ -53,9 +53,9 @@ func TestLoad(t *testing.T) {
 			t.Errorf("nothing in %s was looked at", table)
 		}
 	}
-	view(t, after, func(tx *store.Tx) error {
-		id, _, err := tx.ThreadKey(1, u.ID)
-		if err != nil {
+	var id int64
+	view(t, after, func(tx *store.Tx) (err error) {
+		if id, _, err = tx.ThreadKey(1, u.ID); err != nil {
 			return err
 		}
 		l, err := tx.Thread(id)
@@ -69,21 +69,16 @@ func TestLoad(t *testing.T) {
 	})
 	// New numbers lie behind the old ones.
 	update(t, after, func(tx *store.Tx) error {
-		id, _, err := tx.ThreadKey(1, u.ID)
-		if err != nil {
-			return err
-		}
 		l, err := tx.LockThread(id)
 		if err != nil {
 			return err
 		}
-		last := l.LastEntry
 		next, err := tx.NextID()
-		if err == nil && next <= last {
-			t.Errorf("message id %d after %d", next, last)
-		}
 		if err != nil {
 			return err
+		}
+		if next <= l.LastEntry {
+			t.Errorf("message id %d after %d", next, l.LastEntry)
 		}
 		if err := tx.InsertEntry(l, &store.Entry{ID: next, Thread: id, Conversation: 1, Sender: tract.SenderCEU, Body: "on", At: tx.Now}); err != nil {
 			return err

@@ -47,6 +47,7 @@ func openPostgres(ctx context.Context, s *Store, o Options) (engine, error) {
 	set["synchronous_commit"] = "on"
 	set["statement_timeout"] = "15000"
 	set["lock_timeout"] = "10000"
+	set["jit"] = "off" // compiling takes longer than anything that is asked here
 	// A closure takes milliseconds. Who is silent for so long was cut off or
 	// stopped, and others wait for the thread it holds.
 	set["idle_in_transaction_session_timeout"] = "5000"
