@@ -452,8 +452,15 @@ func (e *sqlite) checkpointLoop() {
 			if st, err := os.Stat(e.path + "-wal"); err != nil || st.Size() < 1<<20 {
 				continue
 			}
-			var busy, frames, moved int64
-			if err := c.QueryRowContext(context.Background(), "pragma wal_checkpoint(passive)").Scan(&busy, &frames, &moved); err != nil {
+			frames, err := passiveCheckpoint(c)
+			// Each pass is shorter than the one before and leaves less behind, so that
+			// little is left to be moved while everything waits.
+			for range 2 {
+				if err == nil && frames > rewindFrames {
+					frames, err = passiveCheckpoint(c)
+				}
+			}
+			if err != nil {
 				e.s.log.Warn("checkpoint failed", "error", err)
 			}
 			e.rewind.Store(frames > rewindFrames)
@@ -461,6 +468,14 @@ func (e *sqlite) checkpointLoop() {
 			return
 		}
 	}
+}
+
+// passiveCheckpoint moves what is in the log, beside those who write, and says how
+// many pages that is.
+func passiveCheckpoint(c *sql.Conn) (frames int64, err error) {
+	var busy, moved int64
+	err = c.QueryRowContext(context.Background(), "pragma wal_checkpoint(passive)").Scan(&busy, &frames, &moved)
+	return frames, err
 }
 
 // boundWAL keeps the log small between two commits. A checkpoint beside the
