@@ -25,6 +25,7 @@ type benchCmd struct {
 	Short    bool          `help:"One small round: shows that everything works, not how fast."`
 	Gate     bool          `help:"End with an error also when a limit is missed."`
 	Markdown bool          `help:"Write the tables as Markdown."`
+	Profiles string        `help:"Write a CPU profile of each process of the hub into this folder, for go tool pprof." placeholder:"DIR"`
 	JSON     string        `help:"Write everything measured to this file, too." placeholder:"FILE" name:"json"`
 }
 
@@ -56,12 +57,17 @@ func (b *benchCmd) Run(ctx context.Context, s *Settings, c *console) (err error)
 		}
 		defer os.Remove(s.DataDir) // only if it is empty again
 	}
+	if b.Profiles != "" {
+		if err := os.MkdirAll(b.Profiles, 0o700); err != nil {
+			return fmt.Errorf("--profiles: %w", err)
+		}
+	}
 	rounds := b.Rounds
 	if b.Short {
 		rounds = 1
 	}
 	rep, err := bench.Run(ctx, bench.Config{Binary: binary, Env: plainEnvironment(), Dir: s.DataDir, Engine: b.Engine, DatabaseURL: s.DatabaseURL, Replicas: b.Replicas, Rounds: rounds, Duration: b.Duration,
-		Threads: b.Threads, Only: b.Only, Fill: b.Fill, Short: b.Short, Version: version, Now: clock.System, Say: func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }})
+		Threads: b.Threads, Only: b.Only, Fill: b.Fill, Profiles: b.Profiles, Short: b.Short, Version: version, Now: clock.System, Say: func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
 	}

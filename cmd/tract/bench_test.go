@@ -40,7 +40,8 @@ func TestBench(t *testing.T) {
 	}
 	tracttest.Engines(t, func(t *testing.T, o store.Options) {
 		results := filepath.Join(t.TempDir(), "results.json")
-		args := []string{"--fill", "3000", "--json", results}
+		profiles := filepath.Join(filepath.Dir(results), "profiles")
+		args := []string{"--fill", "3000", "--json", results, "--profiles", profiles}
 		if o.URL != "" {
 			args = append(args, "--replicas", "2")
 		}
@@ -56,6 +57,11 @@ func TestBench(t *testing.T) {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if files, err := filepath.Glob(filepath.Join(profiles, "hub-*.pprof")); err != nil || len(files) == 0 {
+			t.Errorf("there is no profile of the hub: %v", err)
+		} else if st, err := os.Stat(files[0]); err != nil || st.Size() == 0 {
+			t.Errorf("%s is empty: %v", files[0], err)
 		}
 		seen := map[string]bench.Sample{}
 		for _, s := range rep.Samples {

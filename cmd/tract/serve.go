@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"runtime/pprof"
 
 	"github.com/alecthomas/kong"
 
@@ -16,11 +17,20 @@ import (
 	"tract/internal/store"
 )
 
-type serveCmd struct{}
+type serveCmd struct {
+	CPUProfile string `name:"cpu-profile" help:"Write where processor time goes, from start to stop, to this file, for go tool pprof." placeholder:"FILE"`
+}
 
-func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *console) error {
+func (cmd serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *console) (err error) {
 	if err := unknownVariables(k.Model); err != nil {
 		return err
+	}
+	if cmd.CPUProfile != "" {
+		end, failed := profile(cmd.CPUProfile)
+		if failed != nil {
+			return fmt.Errorf("--cpu-profile: %w", failed)
+		}
+		defer func() { err = errors.Join(err, end()) }()
 	}
 	log := c.logger(s)
 	l, err := s.listen()
@@ -51,6 +61,21 @@ func (serveCmd) Run(ctx context.Context, k *kong.Context, s *Settings, c *consol
 	}
 	log.Info("stopped")
 	return err
+}
+
+// profile begins to write a CPU profile.
+func profile(file string) (end func() error, err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // newServer wires a server that listens on addr. Its name is host and address:

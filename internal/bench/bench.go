@@ -42,6 +42,7 @@ type Config struct {
 	Only        []string      // names of workloads; empty = all
 	Threads     int           // that are written to; 0 = 1,024
 	Fill        int64         // messages that are in the store before; 0 = that is not measured
+	Profiles    string        // a folder for CPU profiles of the hub's processes; "" = none are made
 	Short       bool          // whether everything runs, not how fast
 	Version     string
 	Now         func() time.Time

@@ -73,7 +73,11 @@ func (b *bench) startHub(ctx context.Context, name string, home homeOf, replicas
 		if i > 0 {
 			dir = fmt.Sprintf("%s-replica-%d", home.dir, i)
 		}
-		c, err := b.startChild(ctx, name, []string{"serve"}, append([]string{"TRACT_DATA_DIR=" + dir, "TRACT_ALLOW_PRIVATE_TARGETS=true", "TRACT_ADMIN_TOKEN=" + adminToken,
+		serve := []string{"serve"}
+		if b.cfg.Profiles != "" {
+			serve = append(serve, "--cpu-profile", filepath.Join(b.cfg.Profiles, fmt.Sprintf("%s-%d.pprof", name, b.children+1)))
+		}
+		c, err := b.startChild(ctx, name, serve, append([]string{"TRACT_DATA_DIR=" + dir, "TRACT_ALLOW_PRIVATE_TARGETS=true", "TRACT_ADMIN_TOKEN=" + adminToken,
 			"TRACT_SECRET_KEY=" + secretKey, "TRACT_RATE_LIMIT=-1", "TRACT_PUBLIC_URL=" + publicURL}, env...)...)
 		if err != nil {
 			return nil, errors.Join(err, h.stop())

@@ -14,4 +14,4 @@ func datasync(f *os.File) error { return f.Sync() }
 
 func freeDisk(string) (int64, bool) { return 0, false }
 
-func rest(d time.Duration) { time.Sleep(d) }
+func rest(d time.Duration) { <-time.After(d) }
