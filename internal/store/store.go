@@ -220,13 +220,14 @@ func (s *Store) run(ctx context.Context, fn func(*Tx) error, w work) error {
 // thread wait for each other here, before they take a connection, so that a
 // busy thread cannot use up the pool.
 func (s *Store) UpdateThread(ctx context.Context, thread int64, fn func(*Tx) error) error {
-	if thread != 0 {
-		unlock, err := s.locks.lock(ctx, thread)
-		if err != nil {
-			return ErrUnavailable.Because(err)
-		}
-		defer unlock()
+	if thread == 0 {
+		return s.Update(ctx, fn)
 	}
+	unlock, err := s.locks.lock(ctx, thread)
+	if err != nil {
+		return ErrUnavailable.Because(err)
+	}
+	defer unlock()
 	return s.run(ctx, fn, command)
 }
 
