@@ -181,3 +181,14 @@ func Bulks() (out []string) {
 	}
 	return out
 }
+
+// RememberFew bounds how many threads an SQLite store remembers, and says how many
+// it does.
+func RememberFew(s *Store, most int) (have func() int) {
+	c := s.engine.(*sqlite).threads
+	c.most = most
+	return func() (n int) {
+		must(s.Update(context.Background(), func(*Tx) error { n = len(c.have); return nil }))
+		return n
+	}
+}

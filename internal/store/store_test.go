@@ -235,6 +235,55 @@ func TestNewerSchema(t *testing.T) {
 	})
 }
 
+// Of more threads than it may remember the SQLite writer remembers some, rightly:
+// tests compare what it remembers with what is stored.
+func TestRememberedThreadsAreBounded(t *testing.T) {
+	s := tracttest.Open(t, tracttest.Fresh(t, "sqlite"))
+	const most, all = 5, 40
+	have := store.RememberFew(s, most)
+	client := newClient(t, s, "acme")
+	var threads []int64
+	update(t, s, func(tx *store.Tx) error {
+		threads = threads[:0]
+		for i := range all {
+			u, err := tx.PutUser(store.User{Client: client, AuthID: fmt.Sprint("a", i/2), UserName: fmt.Sprint("n", i/2)})
+			if err != nil {
+				return err
+			}
+			id, err := tx.InsertThread(client, int64(i), u.ID, fmt.Sprint("p", i), tract.PlatformWebhook)
+			if err != nil {
+				return err
+			}
+			threads = append(threads, id)
+		}
+		return nil
+	})
+	for round := range int64(3) {
+		for i, thread := range threads {
+			update(t, s, func(tx *store.Tx) error {
+				l, err := tx.LockThread(thread)
+				if err != nil {
+					return err
+				}
+				if l.State.Epoch != round {
+					t.Errorf("thread %d is at epoch %d in round %d", i, l.State.Epoch, round)
+				}
+				if i%7 == 3 { // taken, and not saved
+					if _, err := tx.LockThread(threads[(i+1)%all]); err != nil {
+						return err
+					}
+				}
+				next := l.State
+				next.Epoch++
+				return tx.SaveThread(l, next)
+			})
+			if n := have(); n > most {
+				t.Fatalf("%d threads are remembered", n)
+			}
+		}
+	}
+}
+
 // What the SQLite writer remembers of threads is what the store holds, whoever
 // changed it, also after a rollback; and what it gives out is the caller's own.
 func TestRememberedThreads(t *testing.T) {

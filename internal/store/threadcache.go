@@ -20,9 +20,10 @@ import (
 type threadCache struct {
 	have   map[int64]*Locked
 	byUser map[int64][]int64 // threads by user
+	most   int
 }
 
-// mostThreads bounds the memory to some megabytes; beyond it the cache begins anew.
+// mostThreads bounds the memory to some megabytes.
 const mostThreads = 8192
 
 // touching matches statements that may change what a Locked holds.
@@ -68,19 +69,17 @@ func touches(sql string) bool {
 }
 
 func newThreadCache() *threadCache {
-	return &threadCache{map[int64]*Locked{}, map[int64][]int64{}}
+	return &threadCache{map[int64]*Locked{}, map[int64][]int64{}, mostThreads}
 }
 
-// take gives a thread that the caller may change, and does not keep it: it is
-// remembered again when it is saved. nil when it is not there.
+// take gives a thread that the caller may change, and forgets it: it is remembered
+// again when it is saved. nil when it is not there.
 func (c *threadCache) take(id int64) *Locked {
-	if c == nil {
+	if c == nil || c.have[id] == nil {
 		return nil
 	}
 	l := c.have[id]
-	if l != nil {
-		c.have[id] = nil // byUser goes on naming it
-	}
+	c.forget(l)
 	return l
 }
 
@@ -88,13 +87,30 @@ func (c *threadCache) put(l *Locked) {
 	if c == nil {
 		return
 	}
-	if len(c.have) >= mostThreads {
-		c.clear()
-	}
-	if _, named := c.have[l.ID]; !named {
+	if c.have[l.ID] == nil {
+		if len(c.have) >= c.most {
+			c.evict()
+		}
 		c.byUser[l.User.ID] = append(c.byUser[l.User.ID], l.ID)
 	}
 	c.have[l.ID] = l.clone()
+}
+
+// evict forgets any one thread: the longest unused would be the next one where
+// threads are written to in turn.
+func (c *threadCache) evict() {
+	for _, l := range c.have {
+		c.forget(l)
+		return
+	}
+}
+
+func (c *threadCache) forget(l *Locked) {
+	delete(c.have, l.ID)
+	user := l.User.ID
+	if c.byUser[user] = slices.DeleteFunc(c.byUser[user], func(id int64) bool { return id == l.ID }); len(c.byUser[user]) == 0 {
+		delete(c.byUser, user)
+	}
 }
 
 func (c *threadCache) drop(thread int64) { c.take(thread) }
