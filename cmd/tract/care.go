@@ -70,7 +70,7 @@ func (r *restoreCmd) load(ctx context.Context, s *Settings, c *console) error {
 		return errors.New("--force replaces an SQLite store only: name an empty database")
 	}
 	if err := store.Load(ctx, r.File, s.DatabaseURL, os.TempDir()); err != nil {
-		return fmt.Errorf("%s (nothing was changed)", oneLine(err))
+		return fmt.Errorf("%s (nothing was restored)", oneLine(err))
 	}
 	c.say("restored %s into the database; message ids, epochs and delivery counters go on above everything handed out before", r.File)
 	c.say("start its replicas with TRACT_SECRET_KEY set to what secret.key beside the old store holds, and give them its folder files, or an object store with the same content (--files-url)")

@@ -65,11 +65,12 @@ func (e *postgres) load(ctx context.Context, src *sql.DB, to pgx.Tx) error {
 	if err != nil {
 		return fmt.Errorf("list the tables: %w", err)
 	}
+	all := append(slices.Clone(tables), "replicas")
 	// Nobody may begin to use it meanwhile.
-	if _, err := to.Exec(ctx, `lock table `+strings.Join(append(slices.Clone(tables), "replicas"), ", ")+` in access exclusive mode`); err != nil {
+	if _, err := to.Exec(ctx, `lock table `+strings.Join(all, ", ")+` in access exclusive mode`); err != nil {
 		return fmt.Errorf("lock the database: %w", err)
 	}
-	for _, table := range append(slices.Clone(tables), "replicas") {
+	for _, table := range all {
 		var used bool
 		if err := to.QueryRow(ctx, `select exists (select 1 from `+table+`)`).Scan(&used); err != nil {
 			return err
@@ -163,7 +164,13 @@ func copyTable(ctx context.Context, src *sql.DB, to pgx.Tx, table string) error 
 		if !from.Next() {
 			return nil, from.Err()
 		}
-		return row, from.Scan(dest...)
+		err := from.Scan(dest...)
+		for i, v := range row {
+			if b, ok := v.([]byte); ok && b == nil { // how the driver gives an empty one
+				row[i] = []byte{}
+			}
+		}
+		return row, err
 	})); err != nil {
 		return err
 	}

@@ -21,6 +21,14 @@ func TestLoad(t *testing.T) {
 	lite, pg := apitest.SQLite(t), tracttest.Fresh(t, "postgres")
 	w := apitest.New(t, lite)
 	busyDay(t, w)
+	gone := w.ToDeskOne()
+	w.Settle()
+	erasure := w.Admin("DELETE", "/api/clients/acme/users/"+gone.AuthID+"/", nil).Want(t, 202).Text("id")
+	acme := w.ClientKey("acme")
+	w.Until("the user is erased", func(tx *store.Tx) (bool, error) {
+		e, err := tx.Erasure(acme, erasure)
+		return e.State == store.ErasureDone || e.State == store.ErasureFiles, err
+	})
 	u := w.ToDeskOne()
 	w.Settle()
 	file := filepath.Join(t.TempDir(), "copy.db")
@@ -54,6 +62,9 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	var id int64
+	if !slices.ContainsFunc(store.Rows(t.Context(), after, "outbox"), func(row string) bool { return strings.Contains(row, " [] ") }) {
+		t.Error("nothing empty was looked at")
+	}
 	view(t, after, func(tx *store.Tx) (err error) {
 		if id, _, err = tx.ThreadKey(1, u.ID); err != nil {
 			return err
